@@ -1,0 +1,210 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef KILN_MODEL_MODEL_H
+#define KILN_MODEL_MODEL_H
+
+/* The things kiln knows, in the words of DESIGN.md: workspace > project > function > version and
+ * trigger; invocations, log lines, events. Plain data: no SQL, no HTTP, no processes.
+ *
+ * struct function and struct version are immutable once they are shared, and reference counted, so
+ * that any thread may hold one. A change makes a new object (function_clone, change, publish). */
+
+#include "base/error.h"
+#include "base/str.h"
+#include "base/ulid.h"
+#include <stdatomic.h>
+
+/* ---- limits of the model (each named in docs/limits.md) ---- */
+#define NAME_MAX_LEN         63   /* names of workspaces, projects, functions, triggers */
+#define HANDLER_MAX_LEN      255
+#define RUNTIME_MAX_LEN      32
+#define ENV_PAIRS_MAX        256
+#define ENV_KEY_MAX_LEN      255
+#define ENV_TOTAL_MAX        (64 * KIB) /* keys and values of a function together */
+#define LABEL_PAIRS_MAX      64
+#define LABEL_MAX_LEN        255
+#define CODE_MAX             (10 * MIB) /* decoded source or archive */
+#define TRIGGERS_MAX         64         /* of one function */
+#define TRIGGER_CONFIG_MAX   32         /* pairs */
+#define TRIGGER_VALUE_MAX    2048
+#define VERSIONS_MAX         10000      /* highest version number */
+#define MEMORY_MIN           (32 * MIB)
+#define MEMORY_MAX           (16 * GIB) /* what a field may say; a setting bounds it further */
+#define CPU_MILLI_MAX        64000u
+#define TIMEOUT_MS_MAX       900000u
+#define INSTANCES_MAX        1000u      /* maxReplicas */
+
+/* ---- enumerations; *_name() is total, *_parse() returns -1 for an unknown word ---- */
+enum function_status { FN_PENDING, FN_BUILDING, FN_READY, FN_ERROR, FN_DELETING };
+enum build_status { BUILD_PENDING, BUILD_RUNNING, BUILD_SUCCESS, BUILD_FAILED };
+enum invocation_status { INV_PENDING, INV_RUNNING, INV_COMPLETED, INV_FAILED };
+enum trigger_type { TRIGGER_HTTP, TRIGGER_SCHEDULE, TRIGGER_EVENT, TRIGGER_QUEUE };
+enum runtime_kind { RUNTIME_PYTHON, RUNTIME_NODE, RUNTIME_COUNT };
+enum network_kind { NETWORK_EGRESS, NETWORK_NONE, NETWORK_HOST };
+enum log_line_level { LINE_DEBUG, LINE_INFO, LINE_WARN, LINE_ERROR };
+enum invocation_source { SOURCE_SYNC, SOURCE_ASYNC, SOURCE_HTTP_TRIGGER };
+
+const char *function_status_name(enum function_status s); /* "pending" … "deleting" */
+const char *build_status_name(enum build_status s);       /* "pending|building|success|failed" */
+const char *invocation_status_name(enum invocation_status s);
+const char *trigger_type_name(enum trigger_type t); /* "http|schedule|event|messagequeue" */
+int trigger_type_parse(struct str s);
+const char *network_kind_name(enum network_kind n); /* "egress|none|host" */
+int network_kind_parse(struct str s);
+const char *log_line_level_name(enum log_line_level l); /* "debug|info|warn|error" */
+const char *invocation_source_name(enum invocation_source s);
+
+/* Runtimes: every accepted spelling maps to a kind (COMPATIBILITY.md): python3.9, python39,
+ * python3, python, nodejs18, node18, nodejs, node and other minor numbers of the same languages;
+ * go, java and the rest: -1. */
+int runtime_parse(struct str s);
+const char *runtime_kind_name(enum runtime_kind k); /* "python", "node" */
+
+/* ---- string pairs (env, labels, annotations, trigger config), in the order given ---- */
+struct pair {
+    char *key, *value;
+};
+struct pairs {
+    struct pair *v;
+    size_t n;
+};
+void pairs_done(struct pairs *p);
+void pairs_add(struct pairs *p, struct str key, struct str value); /* replaces an equal key */
+void pairs_copy(struct pairs *to, const struct pairs *from);
+const char *pairs_get(const struct pairs *p, const char *key); /* or NULL */
+/* Pairs as JSON object text for the store, and back. */
+struct buf;
+int pairs_to_json(const struct pairs *p, struct buf *out);
+int pairs_from_json(struct pairs *p, struct str text, struct error *err);
+
+/* ---- function ---- */
+struct function {
+    _Atomic uint32_t refs;
+    uint32_t no; /* number in the store, from 1; "func-<no>" outside. 0 until stored */
+    char *workspace, *project, *name;
+    char *runtime; /* as the caller spelt it */
+    enum runtime_kind kind;
+    char *handler;
+    struct pairs env, labels, annotations;
+    char *memory, *cpu; /* as the caller spelt them ("256Mi", "100m"), or NULL */
+    uint64_t memory_bytes;  /* 0 = the server's default */
+    uint32_t cpu_milli;     /* 0 = no quota */
+    uint32_t timeout_ms;    /* 0 = the server's default */
+    uint32_t min_instances; /* kept warm */
+    uint32_t max_instances; /* 0 = the server's default (10) */
+    enum network_kind network;
+    enum function_status status;
+    uint32_t active_no, active_number;     /* version row and its number; 0 = none yet */
+    uint32_t previous_no, previous_number; /* active before; 0 = none */
+    uint32_t last_number;                  /* highest version number ever used */
+    int64_t created_us, updated_us, deployed_us; /* deployed: last activation; 0 never */
+};
+struct function *function_new(void); /* refs = 1, zeroed */
+struct function *function_clone(const struct function *f); /* deep, refs = 1 */
+struct function *function_ref(struct function *f);
+void function_unref(struct function *f);
+
+/* ---- code and versions ---- */
+struct blob { /* immutable bytes shared between threads */
+    _Atomic uint32_t refs;
+    size_t len;
+    char bytes[];
+};
+struct blob *blob_new(struct str s);
+struct blob *blob_ref(struct blob *b);
+void blob_unref(struct blob *b);
+
+struct version {
+    uint32_t no; /* "ver-<no>" */
+    uint32_t function_no;
+    uint32_t number; /* 1, 2, … shown as "v1" */
+    enum build_status build;
+    bool active;
+    int64_t created_us;
+    uint64_t code_len;
+    char *image;     /* or NULL */
+    char *build_log; /* or NULL; bounded by BUILD_LOG_MAX */
+};
+#define BUILD_LOG_MAX (64 * KIB)
+void version_done(struct version *v); /* frees the strings */
+
+struct trigger {
+    _Atomic uint32_t refs;
+    uint32_t no; /* "trg-<no>" */
+    uint32_t function_no;
+    char *name;
+    enum trigger_type type;
+    bool enabled;
+    struct pairs config;
+    int64_t created_us, updated_us;
+};
+struct trigger *trigger_new(void);
+struct trigger *trigger_clone(const struct trigger *t);
+struct trigger *trigger_ref(struct trigger *t);
+void trigger_unref(struct trigger *t);
+
+/* ---- what happened ---- */
+struct invocation {     /* one record; every call leaves one */
+    struct ulid id;     /* "inv-<26 letters>"; carries the function's number and the time */
+    uint32_t function_no;
+    uint32_t version_number;
+    enum invocation_status status;
+    enum invocation_source source;
+    enum error_code cause; /* ERR_NONE when completed */
+    uint16_t http_status;  /* what the handler said, 0 where it said nothing */
+    bool cold;
+    int64_t created_us;    /* accepted; real time */
+    int64_t started_us;    /* 0 while pending */
+    int64_t ended_us;      /* 0 while running */
+    uint32_t queued_us, starting_us, running_us;
+    char error_text[256];  /* first sentence of what failed, or "" */
+};
+
+struct log_line {
+    uint32_t function_no;
+    uint32_t version_number;
+    struct ulid invocation; /* all zero: outside of a call */
+    int64_t at_us;
+    enum log_line_level level;
+    char instance[32]; /* "a1b2c3-x9"; part of pod names */
+    struct str message; /* borrowed */
+};
+
+struct event { /* one audit line */
+    uint32_t no; /* "evt-<no>" */
+    uint32_t function_no;
+    char type[24]; /* "created", "updated", "deleted", "deployed", "version_activated", … */
+    char *description;
+    struct pairs metadata;
+    int64_t created_us;
+};
+void event_done(struct event *e);
+
+/* ---- checks of what a caller said; the sentence names the field and what would be right ---- */
+/* Letters, digits, '-', '_' and '.', first a letter or digit, at most NAME_MAX_LEN. */
+int check_name(struct str s, const char *field, struct error *err);
+int check_handler(struct str s, struct error *err); /* path.of.names, no control bytes, no ".." */
+int check_env(const struct pairs *env, struct error *err);
+int check_labels(const struct pairs *labels, const char *field, struct error *err);
+/* "256Mi", "1Gi", "128M", plain bytes → bytes within [MEMORY_MIN, MEMORY_MAX]. */
+int parse_memory(struct str s, const char *field, uint64_t *ret_bytes, struct error *err);
+/* "100m", "0.5", "2" → thousandths of a core within [10, CPU_MILLI_MAX]. */
+int parse_cpu(struct str s, const char *field, uint32_t *ret_milli, struct error *err);
+/* Five or six fields or @words; says which field is wrong. (Running schedules comes with the
+ * schedule trigger; a malformed one is refused from the first day.) */
+int check_cron(struct str s, const char *field, struct error *err);
+/* Type and config of a trigger: http wants method and path in form and fills the defaults (GET,
+ * /{function name}); schedule wants cron. */
+int check_trigger(struct trigger *t, const char *function_name, struct error *err);
+
+/* ---- outside ids: prefix and number ---- */
+#define ID_TEXT_MAX 40
+const char *id_text(char out[ID_TEXT_MAX], const char *prefix, uint32_t no); /* "func-12" */
+uint32_t id_parse(struct str s, const char *prefix); /* 0: not such an id */
+const char *invocation_id_text(char out[ID_TEXT_MAX], const struct ulid *u); /* "inv-01J…" */
+int invocation_id_parse(struct str s, struct ulid *ret);
+
+/* Total stored sizes etc. that several layers show. */
+#define DEFAULT_WORKSPACE "ws-default"
+#define DEFAULT_PROJECT   "proj-default"
+
+#endif

@@ -1,0 +1,195 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef KILN_STORE_STORE_H
+#define KILN_STORE_STORE_H
+
+/* struct store: what survives. One store thread owns the database; every other thread hands it
+ * jobs and hears back on its own loop. What is queued when the thread looks is one commit: each job
+ * runs inside a savepoint of the group's transaction, so that one that fails takes nothing with it.
+ *
+ * Two databases under the data folder: `state.db` (functions, versions, triggers, tokens, events,
+ * queued async calls; fsynced before a job is done) and `history.db` (invocation records, log
+ * lines, metrics; written in bulk, may lose the last moment at a power cut, never at a kill -9 of
+ * the server). A job names the one it writes; it may read both. */
+
+#include "base/histogram.h"
+#include "loop/loop.h"
+#include "model/model.h"
+
+struct store;
+
+enum store_db { STORE_STATE, STORE_HISTORY };
+
+/* Embed it in your own struct; it is yours again when `done` runs. */
+struct store_job {
+    enum store_db db;
+    /* On the store thread, inside the transaction. 0, or -1 with *err: rolled back. */
+    int (*run)(struct store_job *job, struct store *s, struct error *err);
+    /* On the store thread after the commit, before anyone hears of it; only when run succeeded.
+     * For publishing what was stored, in commit order. May be NULL. */
+    void (*committed)(struct store_job *job);
+    /* On LOOP (or on the store thread when LOOP is NULL); ERR is NULL on success. */
+    void (*done)(struct store_job *job, const struct error *err);
+    struct loop *loop;
+    /* private */
+    struct store_job *next;
+    struct loop_task task;
+    struct error error;
+    bool failed;
+};
+
+struct store_config {
+    const char *url;       /* "sqlite" today; postgres://… later */
+    const char *data_dir;  /* exists, mode 0700 */
+};
+
+/* Opens, migrates forward (a newer schema than ours is an error), starts the thread. */
+int store_open(const struct store_config *config, struct store **ret, struct error *err);
+/* Runs all queued jobs, checkpoints, ends the thread, closes. */
+void store_close(struct store *s);
+/* From any thread; jobs of one thread run in order. Jobs without a transaction need (pure reads)
+ * use the same way. The queue is bounded by its callers: each keeps few jobs in flight. */
+void store_submit(struct store *s, struct store_job *job);
+
+struct store_stats {
+    uint64_t commits, jobs, commit_ns_total;
+    uint64_t state_bytes, history_bytes;
+    uint32_t queued;
+};
+void store_stats(struct store *s, struct store_stats *ret); /* any thread */
+
+/* ------------------------------------------------------------------------------------------
+ * What a job may call, on the store thread only. All return 0, or -1 with *err.
+ * Visitors return false to stop. Pointers given to visitors live until they return. */
+
+/* functions */
+int store_function_insert(struct store *s, struct function *f /* sets no */, struct error *err);
+int store_function_update(struct store *s, const struct function *f, struct error *err);
+/* With its versions, triggers, events, queued calls; history goes in slices by retention. */
+int store_function_delete(struct store *s, uint32_t no, struct error *err);
+/* For start-up: ownership of each function passes to the visitor. */
+int store_function_each(struct store *s, void (*visit)(void *arg, struct function *f), void *arg,
+                        struct error *err);
+
+/* versions */
+int store_version_insert(struct store *s, struct version *v /* sets no */, struct str code,
+                         struct error *err); /* ERR_CONFLICT when the number is used */
+int store_version_get(struct store *s, uint32_t no, struct version *ret, struct error *err);
+int store_version_code(struct store *s, uint32_t no, struct blob **ret, struct error *err);
+int store_version_set_build(struct store *s, uint32_t no, enum build_status b, struct str log,
+                            struct error *err);
+/* Highest number first. */
+int store_version_each(struct store *s, uint32_t function_no,
+                       bool (*visit)(void *arg, const struct version *v), void *arg,
+                       struct error *err);
+
+/* triggers */
+int store_trigger_insert(struct store *s, struct trigger *t, struct error *err);
+int store_trigger_update(struct store *s, const struct trigger *t, struct error *err);
+int store_trigger_delete(struct store *s, uint32_t no, struct error *err);
+int store_trigger_each(struct store *s, void (*visit)(void *arg, struct trigger *t), void *arg,
+                       struct error *err); /* all, at start-up; ownership passes */
+
+/* events (audit), newest first; kept by count a function and by age */
+int store_event_insert(struct store *s, struct event *e, struct error *err);
+int store_event_each(struct store *s, uint32_t function_no, uint32_t limit,
+                     bool (*visit)(void *arg, const struct event *e), void *arg,
+                     struct error *err);
+
+/* tokens: only the SHA-256 of a token is stored */
+enum role { ROLE_VIEWER = 1, ROLE_INVOKER, ROLE_DEVELOPER, ROLE_ADMIN };
+struct token_row {
+    uint32_t no;
+    uint8_t hash[32];
+    char workspace[NAME_MAX_LEN + 1]; /* "" = all: the administrator */
+    enum role role;
+    char name[NAME_MAX_LEN + 1];
+    int64_t created_us;
+};
+int store_token_put(struct store *s, struct token_row *t, struct error *err); /* by name */
+int store_token_each(struct store *s, void (*visit)(void *arg, const struct token_row *t),
+                     void *arg, struct error *err);
+
+/* async calls: durable from acceptance to outcome */
+struct async_call {
+    uint64_t seq; /* order of acceptance */
+    struct ulid id;
+    uint32_t function_no;
+    char workspace[NAME_MAX_LEN + 1];
+    enum invocation_status status;
+    uint32_t attempts;     /* times it was started */
+    struct str input;      /* the encoded call: CALL payload of wire.h, deadline 0 */
+    struct invocation record; /* once ended */
+    uint16_t result_status;
+    struct str result_headers; /* JSON object name → [values] */
+    struct str result_body;
+};
+int store_async_insert(struct store *s, struct async_call *c, struct error *err);
+/* Oldest pending calls of a function with seq above AFTER; input included. */
+int store_async_pending(struct store *s, uint32_t function_no, uint64_t after, uint32_t limit,
+                        uint64_t bytes_max, void (*visit)(void *arg, const struct async_call *c),
+                        void *arg, struct error *err);
+int store_async_start(struct store *s, const struct ulid *id, int64_t at_us, struct error *err);
+/* Takes the input out, keeps outcome and result until retention. */
+int store_async_finish(struct store *s, const struct async_call *c, struct error *err);
+/* ERR_NOT_FOUND when there is none. Strings live until the visitor returns. */
+int store_async_get(struct store *s, const struct ulid *id,
+                    void (*visit)(void *arg, const struct async_call *c), void *arg,
+                    struct error *err);
+/* After a start: running becomes pending again; then counts pending per function. */
+int store_async_recover(struct store *s,
+                        void (*visit)(void *arg, uint32_t function_no, uint64_t pending),
+                        void *arg, struct error *err);
+/* Pending and running calls of a function, newest first, as records without input. */
+int store_async_open(struct store *s, uint32_t function_no, uint32_t limit,
+                     bool (*visit)(void *arg, const struct async_call *c), void *arg,
+                     struct error *err);
+
+/* history: records, newest first */
+int store_invocations_append(struct store *s, const struct invocation *v, size_t n,
+                             struct error *err);
+int store_invocation_get(struct store *s, const struct ulid *id, struct invocation *ret,
+                         struct error *err); /* ERR_NOT_FOUND */
+int store_invocation_each(struct store *s, uint32_t function_no, uint32_t limit,
+                          bool (*visit)(void *arg, const struct invocation *v), void *arg,
+                          struct error *err);
+
+/* history: log lines */
+struct log_filter {
+    uint32_t function_no;
+    int64_t since_us, until_us; /* 0 = open; since inclusive, until exclusive */
+    uint32_t version_number;    /* 0 = any */
+    struct ulid invocation;     /* all zero = any */
+    uint32_t limit;             /* the newest LIMIT that match … */
+};
+int store_logs_append(struct store *s, const struct log_line *v, size_t n, struct error *err);
+/* … visited oldest first. */
+int store_logs_each(struct store *s, const struct log_filter *f,
+                    bool (*visit)(void *arg, const struct log_line *l), void *arg,
+                    struct error *err);
+
+/* history: metrics, one row a function and minute, merged on write */
+struct metric_minute {
+    uint32_t function_no;
+    int64_t minute; /* since 1970 */
+    uint64_t invocations, errors, cold_starts;
+    uint64_t gb_us;                  /* memory limit in GB times running µs: for cost */
+    uint32_t concurrency_min, concurrency_max; /* calls running at once */
+    uint64_t busy_us;                /* sum of running times: avg concurrency = busy / window */
+    struct histogram duration;       /* µs of running, completed and failed */
+};
+int store_metrics_merge(struct store *s, const struct metric_minute *v, size_t n,
+                        struct error *err);
+int store_metrics_each(struct store *s, uint32_t function_no, int64_t first_minute,
+                       int64_t last_minute,
+                       bool (*visit)(void *arg, const struct metric_minute *m), void *arg,
+                       struct error *err);
+
+/* Retention: deletes at most SLICE rows a call; *ret_more says whether to call again. */
+struct retention {
+    int64_t history_before_us; /* older records, logs, finished async calls, metrics go */
+    uint64_t history_bytes_max;
+    uint64_t slice;
+};
+int store_trim(struct store *s, const struct retention *r, bool *ret_more, struct error *err);
+
+#endif
