@@ -1,0 +1,243 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef KILN_CORE_CORE_H
+#define KILN_CORE_CORE_H
+
+/* struct core: what kiln does, without saying how it is asked. It holds the registry of functions
+ * in memory, checks tokens, makes and builds versions, carries calls to the engine, keeps the
+ * records, and answers questions about all that from the store. The API dialects, the triggers and
+ * the command line's server side are thin faces over this header.
+ *
+ * Threads: every call below is made on a loop thread (or before the loops run, where it says so).
+ * What needs the store is asynchronous: `done(arg, err, …)` runs later on the LOOP that was given,
+ * never before the call returns; ERR is NULL on success, and results are borrowed until done
+ * returns. Inputs are copied before the call returns unless it says takes. */
+
+#include "engine/engine.h"
+#include "store/store.h"
+
+struct core;
+
+struct core_config {
+    const char *version;       /* of kiln: "0.1.0" */
+    bool no_auth;              /* everybody is the administrator */
+    uint64_t history_age_s;    /* records, logs, metrics, finished async calls older than this go */
+    uint64_t history_bytes;    /* history.db is kept below this, the oldest going first */
+    uint32_t async_running_max; /* queued calls running at once, whole server */
+    uint32_t body_max;         /* bytes of one call's body; shown in the capabilities */
+    struct engine_config engine; /* user, on_log and fetch_code are filled in by core */
+};
+
+/* Before the loops run: loads functions, triggers and tokens from the store. The store and the
+ * loops outlive the core. */
+int core_new(const struct core_config *config, struct store *store, struct loop **loops,
+             size_t n_loops, struct core **ret, struct error *err);
+/* When the loops run: publishes deployments, resumes builds and queued calls, starts retention.
+ * Any thread. */
+void core_start(struct core *c);
+bool core_ready(struct core *c); /* started, store answering, not draining */
+/* No new calls (ERR_UNAVAILABLE); running ones end; histories are flushed; DONE on loops[0]. */
+void core_drain(struct core *c, uint32_t deadline_ms, void (*done)(void *arg), void *arg);
+void core_free(struct core *c);
+struct engine *core_engine(struct core *c);
+const struct core_config *core_config_of(const struct core *c);
+
+/* ---- who may ---- */
+struct principal {
+    char name[NAME_MAX_LEN + 1];      /* token's name: "admin"; shown in events */
+    char workspace[NAME_MAX_LEN + 1]; /* "" = all */
+    enum role role;
+};
+/* AUTHORIZATION is the header's value (p == NULL when absent): "Bearer <token>". The comparison is
+ * by SHA-256 and in constant time. ERR_UNAUTHENTICATED with a sentence that says what to send. */
+int core_authenticate(struct core *c, struct str authorization, struct principal *ret,
+                      struct error *err);
+/* ERR_FORBIDDEN unless P reaches the workspace with at least ROLE. */
+int core_authorize(const struct principal *p, struct str workspace, enum role role,
+                   struct error *err);
+/* First start: makes the administrator's token (or takes TOKEN, from KILN_ADMIN_TOKEN), stores its
+ * hash, writes DATA_DIR/admin.token 0600. Before the loops run. *ret_made says a new one was made. */
+int core_admin_token(struct core *c, const char *data_dir, const char *token, bool *ret_made,
+                     struct error *err);
+
+/* ---- registry: from memory, any loop thread ---- */
+struct function *core_function(struct core *c, uint32_t no); /* a reference, or NULL */
+struct function *core_function_named(struct core *c, struct str workspace, struct str project,
+                                     struct str name);
+/* Newest first (kube: by name is the dialect's business). PROJECT.p NULL = all. The visitor must
+ * not call core; return false to stop. */
+void core_functions_each(struct core *c, struct str workspace, struct str project,
+                         bool (*visit)(void *arg, const struct function *f), void *arg);
+uint32_t core_function_instances(struct core *c, uint32_t no); /* alive now */
+/* Triggers of a function, newest first. */
+void core_triggers_each(struct core *c, uint32_t function_no,
+                        bool (*visit)(void *arg, const struct trigger *t), void *arg);
+/* The enabled http trigger for METHOD and PATH on the gateway: a reference to its function, or
+ * NULL; *ret_other_method says that the path exists with another method. */
+struct function *core_http_trigger(struct core *c, struct str method, struct str path,
+                                   bool *ret_other_method);
+
+/* ---- changes ---- */
+/* Creates with version 1. F is a draft from function_new() (taken): workspace, project, name,
+ * runtime, handler, … set and checked here again. TRIGGERS (taken, may be NULL) are made in the
+ * same transaction. Builds, then activates v1.
+ * wait_build: `done` runs when the build is over (or after CORE_BUILD_WAIT_MS): F's status is then
+ * ready, error or building. Otherwise it runs once stored, with status building.
+ * ERR_CONFLICT: the name is taken. */
+#define CORE_BUILD_WAIT_MS 20000
+struct core_draft {
+    struct function *function;
+    struct str code;            /* decoded bytes; 1 .. CODE_MAX */
+    struct trigger **triggers;
+    size_t n_triggers;
+    bool wait_build;
+};
+void core_function_create(struct core *c, struct loop *loop, const struct principal *who,
+                          struct core_draft *draft /* contents taken */,
+                          void (*done)(void *arg, const struct error *err, struct function *f),
+                          void *arg);
+/* Replaces the configuration (draft->function is a changed clone of the present one: same no). With
+ * code: also a new version (the next number), which is built and, if good, activated. With
+ * triggers_given: the triggers are replaced as a whole. New instances serve at once; running calls
+ * end on the old. ERR_NOT_FOUND; ERR_CONFLICT when it changed meanwhile or the new name is taken. */
+struct core_update {
+    struct function *function;
+    struct str code; /* p NULL: unchanged */
+    bool triggers_given;
+    struct trigger **triggers;
+    size_t n_triggers;
+    bool wait_build;
+};
+void core_function_update(struct core *c, struct loop *loop, const struct principal *who,
+                          struct core_update *update /* contents taken */,
+                          void (*done)(void *arg, const struct error *err, struct function *f),
+                          void *arg);
+void core_function_delete(struct core *c, struct loop *loop, const struct principal *who,
+                          uint32_t no, void (*done)(void *arg, const struct error *err), void *arg);
+
+/* NUMBER 0 = the next one. Not activated by itself. `done` once stored: build is pending or
+ * running. ERR_CONFLICT: the number is used. */
+void core_version_deploy(struct core *c, struct loop *loop, const struct principal *who,
+                         uint32_t function_no, uint32_t number, struct str code,
+                         void (*done)(void *arg, const struct error *err, const struct version *v),
+                         void *arg);
+void core_versions(struct core *c, struct loop *loop, uint32_t function_no,
+                   void (*done)(void *arg, const struct error *err, const struct version *v,
+                                size_t n),
+                   void *arg);
+/* By row. A version still building is waited for; a failed one: ERR_BUILD_FAILED. */
+void core_version_activate(struct core *c, struct loop *loop, const struct principal *who,
+                           uint32_t function_no, uint32_t version_no,
+                           void (*done)(void *arg, const struct error *err), void *arg);
+/* ERR_CONFLICT when there was none before. *NUMBER: now active. */
+void core_rollback(struct core *c, struct loop *loop, const struct principal *who,
+                   uint32_t function_no,
+                   void (*done)(void *arg, const struct error *err, uint32_t number), void *arg);
+/* Code of a version; VERSION_NO 0 = the active one (or the newest where none is). */
+void core_code(struct core *c, struct loop *loop, uint32_t function_no, uint32_t version_no,
+               void (*done)(void *arg, const struct error *err, struct blob *code), void *arg);
+
+/* T is taken; its function_no says where. */
+void core_trigger_create(struct core *c, struct loop *loop, const struct principal *who,
+                         struct trigger *t,
+                         void (*done)(void *arg, const struct error *err, struct trigger *t),
+                         void *arg);
+void core_trigger_update(struct core *c, struct loop *loop, const struct principal *who,
+                         struct trigger *t /* changed clone, taken */,
+                         void (*done)(void *arg, const struct error *err, struct trigger *t),
+                         void *arg);
+void core_trigger_delete(struct core *c, struct loop *loop, const struct principal *who,
+                         uint32_t function_no, uint32_t trigger_no,
+                         void (*done)(void *arg, const struct error *err), void *arg);
+
+/* ---- calls ---- */
+/* One synchronous call. Embedded by the caller, zeroed, must stay where it is until `done` ran or
+ * core_call_cancel() returned. Order: core_call_init() resolves the function and draws the id;
+ * encode with engine_input_*() into call->input / call->head; set call->body; core_call_submit().
+ * A function whose first build still runs makes the call wait for it. */
+struct core_call {
+    struct engine_input input; /* begun by core_call_init */
+    struct buf head;           /* ceiling CORE_CALL_HEAD_MAX */
+    struct str body;           /* borrowed until done */
+    enum invocation_source source;
+    void (*done)(struct core_call *call, const struct engine_result *r,
+                 const struct invocation *record);
+    struct ulid id; /* set by core_call_init */
+    /* private */
+    struct core_loop *cl;
+    struct deployment *deployment;
+    struct function *function;
+    struct engine_call engine;
+    struct list link;
+    int64_t created_us;
+    int state;
+};
+#define CORE_CALL_HEAD_MAX (256 * KIB)
+/* ERR_NOT_FOUND, ERR_BUILD_FAILED (says where the build log is), ERR_UNAVAILABLE. On success
+ * call->input has been begun with these values. */
+int core_call_init(struct core *c, struct loop *loop, struct core_call *call, uint32_t function_no,
+                   enum wire_body body_kind, struct str method, struct str path,
+                   struct error *err);
+void core_call_submit(struct core_call *call);
+void core_call_cancel(struct core_call *call); /* the client is gone; frees what the call holds */
+void core_call_done(struct core_call *call);   /* after done, or instead of submit: frees */
+
+/* Durable: `done` runs after the commit, then it runs at least once. CALL was made as above with
+ * source SOURCE_ASYNC; its contents are taken (body is copied). */
+void core_call_async(struct core_call *call,
+                     void (*done)(void *arg, const struct error *err, const struct ulid *id),
+                     void *arg);
+
+/* One invocation with, for an async one that ended, its result (result_* of the async_call; body
+ * p == NULL where there is none). ERR_NOT_FOUND. */
+void core_invocation(struct core *c, struct loop *loop, const struct ulid *id,
+                     void (*done)(void *arg, const struct error *err, const struct async_call *inv),
+                     void *arg);
+/* Newest first, async ones that wait or run included. */
+void core_invocations(struct core *c, struct loop *loop, uint32_t function_no, uint32_t limit,
+                      void (*done)(void *arg, const struct error *err, const struct invocation *v,
+                                   size_t n),
+                      void *arg);
+
+/* ---- insight; all of these see every call whose reply was sent before they were asked ---- */
+/* Oldest first, the newest LIMIT of those that match. */
+void core_logs(struct core *c, struct loop *loop, const struct log_filter *f,
+               void (*done)(void *arg, const struct error *err, const struct log_line *v, size_t n),
+               void *arg);
+/* Live lines of a function from now on, on LOOP, until core_follow_stop(). Lines that come faster
+ * than FOLLOW_PENDING_MAX are skipped and LINE is then NULL with DROPPED > 0 once. */
+struct core_follow;
+#define FOLLOW_PENDING_MAX 10000
+struct core_follow *core_follow_start(struct core *c, struct loop *loop, uint32_t function_no,
+                                      void (*line)(void *arg, const struct log_line *line,
+                                                   uint64_t dropped),
+                                      void *arg);
+void core_follow_stop(struct core_follow *f);
+
+struct core_metrics {
+    uint64_t invocations, errors, cold_starts;
+    uint64_t min_us, max_us, avg_us, p50_us, p95_us, p99_us; /* of running time */
+    uint32_t concurrency_min, concurrency_max;
+    double concurrency_avg;
+    double gb_seconds;
+};
+/* FROM/TO real µs, 0 = open; whole minutes that overlap count. */
+void core_metrics(struct core *c, struct loop *loop, uint32_t function_no, int64_t from_us,
+                  int64_t to_us,
+                  void (*done)(void *arg, const struct error *err, const struct core_metrics *m),
+                  void *arg);
+void core_events(struct core *c, struct loop *loop, uint32_t function_no, uint32_t limit,
+                 void (*done)(void *arg, const struct error *err, const struct event *v, size_t n),
+                 void *arg);
+
+/* Is everything that a call needs there? Store writes, zygotes up. ERR_UNAVAILABLE says what. */
+void core_health(struct core *c, struct loop *loop,
+                 void (*done)(void *arg, const struct error *err), void *arg);
+
+struct core_stats { /* for /health details and the tests; any thread */
+    uint32_t functions, async_pending, async_running;
+    struct store_stats store;
+    struct engine_info engine;
+};
+void core_stats(struct core *c, struct core_stats *ret);
+
+#endif
