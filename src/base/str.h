@@ -2,7 +2,8 @@
 #ifndef KILN_BASE_STR_H
 #define KILN_BASE_STR_H
 
-/* struct str: a borrowed run of bytes, not ended by NUL. It lives as long as what it points into. */
+/* struct str: a borrowed run of bytes, not ended by NUL. It lives as long as what it points into.
+ */
 
 #include "base/base.h"
 
@@ -11,9 +12,9 @@ struct str {
     size_t len;
 };
 
-#define STR(lit)    ((struct str){(lit), sizeof(lit) - 1})
-#define STR_NULL    ((struct str){NULL, 0})
-#define STR_ARG(s)  (int)(s).len, (s).p /* for "%.*s" */
+#define STR(lit)   ((struct str){(lit), sizeof(lit) - 1})
+#define STR_NULL   ((struct str){NULL, 0})
+#define STR_ARG(s) (int)(s).len, (s).p /* for "%.*s" */
 
 static inline struct str str_of(const char *cstr) {
     return (struct str){cstr, cstr ? strlen(cstr) : 0};
@@ -38,6 +39,8 @@ struct str str_cut(struct str *rest, char sep);
 int str_u64(struct str s, uint64_t max, uint64_t *ret);
 /* Strict UTF-8 (RFC 3629: no surrogates, no overlong forms). */
 bool str_is_utf8(struct str s);
+/* Bytes of the UTF-8 sequence that S begins with (1..4), or 0 when S is empty or it is broken. */
+size_t str_utf8_step(struct str s);
 /* NUL-terminated copy; free with free(). */
 char *str_dup(struct str s) MUST_CHECK;
 
