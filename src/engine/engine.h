@@ -12,6 +12,7 @@
  * go, its waiting calls move on to nobody (they run on the old version). */
 
 #include "base/buf.h"
+#include "base/list.h"
 #include "loop/loop.h"
 #include "model/model.h"
 #include "wire/wire.h"
@@ -52,7 +53,7 @@ struct engine_result {
     struct str body;        /* borrowed until the callback returns */
     bool cold;              /* an instance was started or loaded for this call */
     uint32_t queued_us, starting_us, running_us;
-    const char *instance;   /* name for logs, "" when none ran */
+    const char *instance; /* name for logs, "" when none ran */
 };
 
 /* Embedded by the caller; must stay where it is until `done` ran or engine_cancel() returned. */
@@ -60,8 +61,8 @@ struct engine_call {
     /* set by the caller */
     struct deployment *deployment; /* borrowed; engine takes its own reference while it needs it */
     struct ulid id;
-    struct buf *head;  /* CALL payload as of wire.h without the body string; see engine_encode() */
-    struct str body;   /* borrowed */
+    struct buf *head; /* CALL payload as of wire.h without the body string; see engine_encode() */
+    struct str body;  /* borrowed */
     uint64_t timeout_ns; /* 0 = the deployment's */
     void (*done)(struct engine_call *call, const struct engine_result *result);
     /* private */
@@ -117,18 +118,18 @@ struct engine_config {
     uint32_t uid_base;        /* root: host id of the sandbox's id 0 */
     uint64_t memory_default, memory_max;
     uint32_t timeout_ms_default, max_instances_default;
-    uint32_t instances_total_max;  /* of the whole server */
-    uint32_t idle_ms;              /* an idle instance beyond min_instances ends after this */
-    uint32_t queue_max;            /* waiting calls a function and loop */
-    uint32_t queue_ms;             /* a waiting call gives up after this */
-    uint32_t start_ms;             /* spawn, HELLO and LOAD may take this in all */
+    uint32_t instances_total_max;   /* of the whole server */
+    uint32_t idle_ms;               /* an idle instance beyond min_instances ends after this */
+    uint32_t queue_max;             /* waiting calls a function and loop */
+    uint32_t queue_ms;              /* a waiting call gives up after this */
+    uint32_t start_ms;              /* spawn, HELLO and LOAD may take this in all */
     uint32_t spares[RUNTIME_COUNT]; /* parked generic instances a loop, once a runtime is in use */
-    uint32_t tmp_mib;              /* size of an instance's /tmp */
-    uint32_t pids_max;             /* processes and threads of one instance */
-    uint32_t log_call_max;         /* bytes of log kept of one call */
-    uint32_t output_call_max;      /* bytes of output at which a call is ended (ERR_LIMIT) */
-    uint32_t response_max;         /* bytes of one result */
-    const char *network_allow;     /* CIDRs that egress may reach although private, or NULL */
+    uint32_t tmp_mib;               /* size of an instance's /tmp */
+    uint32_t pids_max;              /* processes and threads of one instance */
+    uint32_t log_call_max;          /* bytes of log kept of one call */
+    uint32_t output_call_max;       /* bytes of output at which a call is ended (ERR_LIMIT) */
+    uint32_t response_max;          /* bytes of one result */
+    const char *network_allow;      /* CIDRs that egress may reach although private, or NULL */
     bool allow_host_network;
 
     /* Callbacks into core, on the loop of the instance. */
@@ -155,10 +156,10 @@ void engine_free(struct engine *e); /* after drain and after the loops have ende
 
 /* ---- what is in force ---- */
 struct engine_info {
-    bool ok;              /* functions can run */
-    char reason[256];     /* why not */
+    bool ok;                             /* functions can run */
+    char reason[256];                    /* why not */
     char interpreter[RUNTIME_COUNT][64]; /* "Python 3.11.2"; "" until known */
-    char isolation[256];  /* one line: namespaces, seccomp, cgroup v1 (memory, cpu, pids) … */
+    char isolation[256]; /* one line: namespaces, seccomp, cgroup v1 (memory, cpu, pids) … */
     bool memory_limits, cpu_limits, pids_limits, egress;
     uint32_t instances, idle, busy, spares;
 };
