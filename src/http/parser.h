@@ -65,7 +65,7 @@ void http_head_init(struct http_head *h);
  * last call parsing begins anew. Header names are written in lower case into P.
  *   0    more bytes are needed (and LEN < HTTP_HEAD_MAX)
  *   > 0  the head is complete and so long; what follows is body
- *   < 0  refused: minus the status to answer with (400, 414, 417, 431, 501, 505); *ret_reason
+ *   < 0  refused: minus the status to answer with (400, 413, 414, 417, 431, 501, 505); *ret_reason
  *        becomes a sentence for the client (static). The connection cannot go on. */
 ssize_t http_head_parse(struct http_head *h, char *p, size_t len, const char **ret_reason);
 /* Value of the first header LOWER_NAME ("content-type"), p == NULL where there is none. */
@@ -82,7 +82,7 @@ struct http_chunked {
     uint8_t state;
     bool done; /* the last chunk and the trailer section have been read */
     uint8_t digits;
-    uint32_t ext_len, trailers_len, line_len;
+    uint32_t ext_len, trailers_len;
     uint64_t left; /* bytes of the present chunk */
 };
 void http_chunked_init(struct http_chunked *d);

@@ -101,7 +101,7 @@ void http_reply_buf(struct http_call *call, int status, const struct http_header
 void http_stream_begin(struct http_call *call, int status, const struct http_header *headers,
                        size_t n);
 /* Copies DATA: 0; -EAGAIN: not taken, too much is pending, on_drain will say when to try again;
- * -EMSGSIZE: longer than HTTP_STREAM_PENDING_MAX. */
+ * -EMSGSIZE: longer than HTTP_STREAM_PENDING_MAX; -EPIPE: the client is gone (without on_gone). */
 int http_stream_write(struct http_call *call, struct str data);
 void http_stream_end(struct http_call *call);
 /* Ends a stream that cannot be completed: the client sees a broken transfer. The call is over. */
