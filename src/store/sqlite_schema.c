@@ -1,0 +1,95 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The tables. A migration that has been released is never changed: a new one is added below it. */
+
+#include "store/sqlite.h"
+
+/* AUTOINCREMENT: a number is never given twice, as history and the world outside remember it.
+ * versions.active is not stored: functions.active_no says it once. Big columns stand last, so that
+ * reading a row's other columns does not walk through their pages. */
+const char *const sqlite_state_migrations[] = {
+    "CREATE TABLE functions ("
+    " no INTEGER PRIMARY KEY AUTOINCREMENT,"
+    " workspace TEXT NOT NULL, project TEXT NOT NULL, name TEXT NOT NULL,"
+    " runtime TEXT NOT NULL, kind INTEGER NOT NULL, handler TEXT NOT NULL,"
+    " memory TEXT, cpu TEXT, memory_bytes INTEGER NOT NULL, cpu_milli INTEGER NOT NULL,"
+    " timeout_ms INTEGER NOT NULL, min_instances INTEGER NOT NULL,"
+    " max_instances INTEGER NOT NULL, network INTEGER NOT NULL, status INTEGER NOT NULL,"
+    " active_no INTEGER NOT NULL, active_number INTEGER NOT NULL,"
+    " previous_no INTEGER NOT NULL, previous_number INTEGER NOT NULL,"
+    " last_number INTEGER NOT NULL,"
+    " created_us INTEGER NOT NULL, updated_us INTEGER NOT NULL, deployed_us INTEGER NOT NULL,"
+    " env TEXT NOT NULL, labels TEXT NOT NULL, annotations TEXT NOT NULL,"
+    " UNIQUE (workspace, project, name)) STRICT;"
+
+    "CREATE TABLE versions ("
+    " no INTEGER PRIMARY KEY AUTOINCREMENT,"
+    " function_no INTEGER NOT NULL REFERENCES functions ON DELETE CASCADE,"
+    " number INTEGER NOT NULL, build INTEGER NOT NULL, created_us INTEGER NOT NULL,"
+    " code_len INTEGER NOT NULL, image TEXT, build_log TEXT,"
+    " UNIQUE (function_no, number)) STRICT;"
+
+    "CREATE TABLE version_codes ("
+    " version_no INTEGER PRIMARY KEY REFERENCES versions ON DELETE CASCADE,"
+    " code BLOB NOT NULL) STRICT;"
+
+    "CREATE TABLE triggers ("
+    " no INTEGER PRIMARY KEY AUTOINCREMENT,"
+    " function_no INTEGER NOT NULL REFERENCES functions ON DELETE CASCADE,"
+    " name TEXT NOT NULL, type INTEGER NOT NULL, enabled INTEGER NOT NULL,"
+    " created_us INTEGER NOT NULL, updated_us INTEGER NOT NULL, config TEXT NOT NULL,"
+    " UNIQUE (function_no, name)) STRICT;"
+
+    /* no reference: the line that says "deleted" outlives its function */
+    "CREATE TABLE events ("
+    " no INTEGER PRIMARY KEY AUTOINCREMENT,"
+    " function_no INTEGER NOT NULL, created_us INTEGER NOT NULL, type TEXT NOT NULL,"
+    " description TEXT, metadata TEXT NOT NULL) STRICT;"
+    "CREATE INDEX events_of ON events (function_no, no);"
+
+    "CREATE TABLE tokens ("
+    " no INTEGER PRIMARY KEY AUTOINCREMENT,"
+    " workspace TEXT NOT NULL, name TEXT NOT NULL, role INTEGER NOT NULL,"
+    " created_us INTEGER NOT NULL, hash BLOB NOT NULL,"
+    " UNIQUE (workspace, name)) STRICT;"
+
+    "CREATE TABLE async_calls ("
+    " seq INTEGER PRIMARY KEY AUTOINCREMENT,"
+    " id BLOB NOT NULL UNIQUE,"
+    " function_no INTEGER NOT NULL REFERENCES functions ON DELETE CASCADE,"
+    " status INTEGER NOT NULL, attempts INTEGER NOT NULL, workspace TEXT NOT NULL,"
+    " version_number INTEGER NOT NULL, source INTEGER NOT NULL, cause INTEGER NOT NULL,"
+    " http_status INTEGER NOT NULL, cold INTEGER NOT NULL,"
+    " created_us INTEGER NOT NULL, started_us INTEGER NOT NULL, ended_us INTEGER NOT NULL,"
+    " queued_us INTEGER NOT NULL, starting_us INTEGER NOT NULL, running_us INTEGER NOT NULL,"
+    " error_text TEXT NOT NULL, result_status INTEGER NOT NULL,"
+    " result_headers TEXT, result_body BLOB, input BLOB) STRICT;"
+    "CREATE INDEX async_calls_of ON async_calls (function_no, status, seq);",
+};
+const int sqlite_state_migrations_n = ARRAY_LEN(sqlite_state_migrations);
+
+/* Keyed so that one function's rows lie together in the order of time and no second index is
+ * needed: an invocation's id holds its function's number. */
+const char *const sqlite_history_migrations[] = {
+    "CREATE TABLE invocations ("
+    " function_no INTEGER NOT NULL, id BLOB NOT NULL,"
+    " version_number INTEGER NOT NULL, status INTEGER NOT NULL, source INTEGER NOT NULL,"
+    " cause INTEGER NOT NULL, http_status INTEGER NOT NULL, cold INTEGER NOT NULL,"
+    " created_us INTEGER NOT NULL, started_us INTEGER NOT NULL, ended_us INTEGER NOT NULL,"
+    " queued_us INTEGER NOT NULL, starting_us INTEGER NOT NULL, running_us INTEGER NOT NULL,"
+    " error_text TEXT NOT NULL,"
+    " PRIMARY KEY (function_no, id)) STRICT, WITHOUT ROWID;"
+
+    "CREATE TABLE log_lines ("
+    " function_no INTEGER NOT NULL, at_us INTEGER NOT NULL, seq INTEGER NOT NULL,"
+    " version_number INTEGER NOT NULL, invocation BLOB NOT NULL, level INTEGER NOT NULL,"
+    " instance TEXT NOT NULL, message TEXT NOT NULL,"
+    " PRIMARY KEY (function_no, at_us, seq)) STRICT, WITHOUT ROWID;"
+
+    "CREATE TABLE metrics ("
+    " function_no INTEGER NOT NULL, minute INTEGER NOT NULL,"
+    " invocations INTEGER NOT NULL, errors INTEGER NOT NULL, cold_starts INTEGER NOT NULL,"
+    " gb_us INTEGER NOT NULL, concurrency_min INTEGER NOT NULL,"
+    " concurrency_max INTEGER NOT NULL, busy_us INTEGER NOT NULL, duration BLOB NOT NULL,"
+    " PRIMARY KEY (function_no, minute)) STRICT, WITHOUT ROWID;",
+};
+const int sqlite_history_migrations_n = ARRAY_LEN(sqlite_history_migrations);
