@@ -91,11 +91,15 @@ static int wrong_kind(const struct json *v, const char *wanted, struct error *er
 
 /* ---- parsing ---- */
 
-/* jansson's message goes on with the text it stands near, which may be a secret. */
-static void drop_quote(char *text) {
-    char *near = strstr(text, " near ");
-    if (near)
-        *near = '\0';
+/* jansson's message goes on with the text it stands near, which may be a secret, or with an option
+ * that the client cannot set. */
+static void cut_message(char *text) {
+    static const char *const ends[] = {" near ", " without "};
+    for (size_t i = 0; i < ARRAY_LEN(ends); i++) {
+        char *end = strstr(text, ends[i]);
+        if (end)
+            *end = '\0';
+    }
 }
 
 static int not_json(struct error *err, const char *why, int line, int column) {
@@ -138,7 +142,7 @@ int json_parse(struct str text, struct json **ret, struct error *err) {
         return -1;
     json_t *tree = json_loadb(text.p, text.len, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &fault);
     if (!tree) {
-        drop_quote(fault.text);
+        cut_message(fault.text);
         return not_json(err, fault.text, fault.line, fault.column);
     }
     struct json_doc *doc = x_alloc(sizeof(*doc));
@@ -262,17 +266,25 @@ int json_next_str(const struct json *obj, struct json_walk *walk, struct str *re
     return 1;
 }
 
-static int dump_piece(const char *p, size_t n, void *out) {
-    return buf_put(out, p, n);
+/* jansson reports no reason, so the append keeps its own. */
+struct dump {
+    struct buf *out;
+    int error;
+};
+
+static int dump_piece(const char *p, size_t n, void *data) {
+    struct dump *dump = data;
+    dump->error = buf_put(dump->out, p, n);
+    return dump->error;
 }
 
 int json_dump(const struct json *v, struct buf *out) {
+    struct dump dump = {.out = out};
     size_t before = out->len;
-    if (json_dump_callback(v->value, dump_piece, out, JSON_COMPACT | JSON_ENCODE_ANY) == 0)
+    if (json_dump_callback(v->value, dump_piece, &dump, JSON_COMPACT | JSON_ENCODE_ANY) == 0)
         return 0;
-    /* jansson swallows the errno of dump_piece(). */
     out->len = before;
-    return out->cap < out->max ? -ENOMEM : -EMSGSIZE;
+    return dump.error ? dump.error : -ENOMEM;
 }
 
 /* ---- members ---- */
