@@ -4,8 +4,7 @@
 
 #include <errno.h>
 
-static const char letters[64] __attribute__((nonstring)) =
-    "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+static const char letters[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 
 /* Value of a letter with OK set; 0 for what is no letter, so that faults gather by AND. */
 enum { OK = 0x40 };

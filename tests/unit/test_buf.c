@@ -73,22 +73,9 @@ static void test_base64_round_trip(void **state UNUSED) {
 }
 
 static void test_base64_refused(void **state UNUSED) {
-    static const char *const bad[] = {"Z",
-                                      "Zg",
-                                      "Zg=",
-                                      "====",
-                                      "Z===",
-                                      "Zh==",
-                                      "Zm9=",
-                                      "Zm 9",
-                                      "Zm9v\n",
-                                      "Zg==Zg==",
-                                      "=m9v",
-                                      "Zm-_",
-                                      "Z=9v",
-                                      "Zm\xff"
-                                      "9",
-                                      "Zm9vZg=a"};
+    static const char *const bad[] = {
+        "Z",      "Zg",       "Zg=",  "====", "Z===", "Zh==",    "Zm9=",    "Zm 9",
+        "Zm9v\n", "Zg==Zg==", "=m9v", "Zm-_", "Z=9v", "Zm\xffg", "Zm9vZg=a"};
     cleanup_buf struct buf b = BUF_INIT(100);
     assert_int_equal(buf_puts(&b, "kept"), 0);
     for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
