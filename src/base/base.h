@@ -16,11 +16,11 @@
 #include <sys/types.h>
 #include <unistd.h>
 
-#define ARRAY_LEN(a)            (sizeof(a) / sizeof((a)[0]))
-#define PRINTF_LIKE(fmt, first) __attribute__((format(printf, fmt, first)))
-#define MUST_CHECK              __attribute__((warn_unused_result))
-#define UNUSED                  __attribute__((unused))
-#define NORETURN                __attribute__((noreturn))
+#define ARRAY_LEN(a)                    (sizeof(a) / sizeof((a)[0]))
+#define PRINTF_LIKE(fmt, first)         __attribute__((format(printf, fmt, first)))
+#define MUST_CHECK                      __attribute__((warn_unused_result))
+#define UNUSED                          __attribute__((unused))
+#define NORETURN                        __attribute__((noreturn))
 #define container_of(ptr, type, member) ((type *)((char *)(ptr)-offsetof(type, member)))
 
 #define KIB ((size_t)1024)

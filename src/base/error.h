@@ -27,11 +27,11 @@ enum error_code {
     ERR_TIMEOUT,         /* the function ran over its time and was killed */
     ERR_MEMORY,          /* the function was killed for its memory */
     ERR_CRASH,           /* the function's process ended by itself */
-    ERR_LIMIT,           /* the function broke another limit (output, response size) and was killed */
-    ERR_BUSY,            /* all instances busy and the queue full or its deadline over */
-    ERR_UNAVAILABLE,     /* draining, or a part of the platform is down */
-    ERR_CANCELED,        /* the client went away */
-    ERR_INTERNAL,        /* a fault of kiln's own */
+    ERR_LIMIT,       /* the function broke another limit (output, response size) and was killed */
+    ERR_BUSY,        /* all instances busy and the queue full or its deadline over */
+    ERR_UNAVAILABLE, /* draining, or a part of the platform is down */
+    ERR_CANCELED,    /* the client went away */
+    ERR_INTERNAL,    /* a fault of kiln's own */
     ERR_COUNT
 };
 

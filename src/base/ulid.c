@@ -32,7 +32,7 @@ struct ulid ulid_make(uint32_t function_no) {
         last_ms = ms > last_ms ? ms : last_ms + 1;
         tail = rand_u64() & (TAIL_MAX >> 1); /* half of the room left to count up in */
     }
-    struct ulid u;
+    struct ulid u = {0};
     put_be(u.b, last_ms, 6);
     put_be(u.b + 6, function_no, 4);
     put_be(u.b + 10, tail, 6);

@@ -59,7 +59,8 @@ static int PRINTF_LIKE(4, 0) fail_at(const struct json *v, const char *member, s
     if (path.len == 0)
         (void)buf_puts(&path, "body");
     (void)vsnprintf(text, sizeof(text), why, ap);
-    return error_field(err, ERR_INVALID, buf_cstr(&path), "\"%.200s\" %s", buf_cstr(&path), text);
+    (void)error_field(err, ERR_INVALID, buf_cstr(&path), "\"%.200s\" %s", buf_cstr(&path), text);
+    return -1;
 }
 
 int json_fail(const struct json *v, struct error *err, const char *why, ...) {
@@ -103,19 +104,23 @@ static void cut_message(char *text) {
 }
 
 static int not_json(struct error *err, const char *why, int line, int column) {
-    return error_field(err, ERR_INVALID, "body", "body is not valid JSON: %s at line %d column %d",
-                       why, line, column);
+    (void)error_field(err, ERR_INVALID, "body", "body is not valid JSON: %s at line %d column %d",
+                      why, line, column);
+    return -1;
 }
 
-/* jansson alone would go 2048 deep, and recurses over C's stack. */
-static int check_depth(struct str text, struct error *err) {
+/* What jansson is too kind to: it would go 2048 deep, over C's stack, and takes a NUL byte behind a
+ * number for the end of the text. */
+static int check_before(struct str text, struct error *err) {
     unsigned depth = 0;
     bool quoted = false;
     int line = 1, column = 1;
     for (size_t i = 0; i < text.len; i++, column++) {
         char c = text.p[i];
+        if (c == '\0')
+            return not_json(err, "NUL byte", line, column);
         if (quoted) {
-            if (c == '\\' && i + 1 < text.len)
+            if (c == '\\' && i + 1 < text.len && text.p[i + 1])
                 i++, column++;
             else if (c == '"')
                 quoted = false;
@@ -138,7 +143,7 @@ int json_parse(struct str text, struct json **ret, struct error *err) {
     json_error_t fault;
     if (str_trim(text).len == 0)
         return error_field(err, ERR_INVALID, "body", "body is not valid JSON: it is empty");
-    if (check_depth(text, err) < 0)
+    if (check_before(text, err) < 0)
         return -1;
     json_t *tree = json_loadb(text.p, text.len, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &fault);
     if (!tree) {

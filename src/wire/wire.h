@@ -15,14 +15,14 @@
 
 #include "base/buf.h"
 
-#define WIRE_HEADER_LEN 12
+#define WIRE_HEADER_LEN  12
 #define WIRE_INSTANCE_FD 3 /* where an instance finds its channel */
 
 /* Limits both sides hold to. */
-#define WIRE_FRAME_MAX     (64 * MIB) /* payload of any frame */
-#define WIRE_HEADERS_MAX   256        /* pairs in one list */
-#define WIRE_LOG_LINE_MAX  (16 * KIB) /* longer lines are cut into pieces of this */
-#define WIRE_PACKET_MAX    (16 * KIB) /* zygote channel */
+#define WIRE_FRAME_MAX    (64 * MIB) /* payload of any frame */
+#define WIRE_HEADERS_MAX  256        /* pairs in one list */
+#define WIRE_LOG_LINE_MAX (16 * KIB) /* longer lines are cut into pieces of this */
+#define WIRE_PACKET_MAX   (16 * KIB) /* zygote channel */
 
 enum wire_type {
     /* server to instance */
@@ -101,13 +101,13 @@ bool wire_done(const struct wire_in *in);
  * instance with the channel that asked for it and tells that channel of its end. When the first
  * channel closes, the zygote exits and with it (its pid namespace) every instance. */
 enum zygote_op {
-    ZYGOTE_ATTACH = 1, /* + 1 fd: a further SEQPACKET channel to listen on */
-    ZYGOTE_SPAWN = 2,  /* + fds: channel, stdout pipe, stderr pipe, then cgroup.procs files to
-                        * write "0" to (0..3 of them) */
-    ZYGOTE_UP = 16,    /* zygote to server, first: ready; `text` names the interpreter */
+    ZYGOTE_ATTACH = 1,   /* + 1 fd: a further SEQPACKET channel to listen on */
+    ZYGOTE_SPAWN = 2,    /* + fds: channel, stdout pipe, stderr pipe, then cgroup.procs files to
+                          * write "0" to (0..3 of them) */
+    ZYGOTE_UP = 16,      /* zygote to server, first: ready; `text` names the interpreter */
     ZYGOTE_SPAWNED = 17, /* + 1 fd pidfd, + 1 fd tap device when egress was asked and made */
     ZYGOTE_SPAWN_FAILED = 18, /* `error` is an errno, `text` the step that failed */
-    ZYGOTE_EXITED = 19,  /* the instance and all its processes are gone and reaped */
+    ZYGOTE_EXITED = 19,       /* the instance and all its processes are gone and reaped */
 };
 enum zygote_net { ZYGOTE_NET_NONE = 0, ZYGOTE_NET_EGRESS = 1, ZYGOTE_NET_HOST = 2 };
 
@@ -116,15 +116,15 @@ struct zygote_msg { /* fixed layout, sent as it is: both ends are of one build *
     uint32_t error;
     uint64_t instance; /* the server's number for it */
     /* SPAWN */
-    uint32_t net;             /* enum zygote_net */
-    uint32_t tmp_max_mib;     /* size of /tmp */
-    uint64_t data_max;        /* RLIMIT_DATA in bytes, 0 = none: where no memory cgroup exists */
-    uint32_t files_max;       /* RLIMIT_NOFILE */
-    uint32_t procs_max;       /* RLIMIT_NPROC (counts within the instance's user namespace) */
+    uint32_t net;         /* enum zygote_net */
+    uint32_t tmp_max_mib; /* size of /tmp */
+    uint64_t data_max;    /* RLIMIT_DATA in bytes, 0 = none: where no memory cgroup exists */
+    uint32_t files_max;   /* RLIMIT_NOFILE */
+    uint32_t procs_max;   /* RLIMIT_NPROC (counts within the instance's user namespace) */
     /* EXITED */
-    int32_t wait_status;      /* as of waitpid(2) */
+    int32_t wait_status; /* as of waitpid(2) */
     uint32_t max_rss_kib;
-    uint64_t cpu_us;          /* user and system, of the whole tree that was waited for */
+    uint64_t cpu_us; /* user and system, of the whole tree that was waited for */
     char text[128];
 };
 #define ZYGOTE_FDS_MAX 8

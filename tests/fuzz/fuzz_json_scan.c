@@ -10,6 +10,8 @@
  * NUL in them, and text that only one of the two finds too deep). */
 static int opinion(struct str text, bool deep) {
     json_error_t e;
+    if (text.len && memchr(text.p, '\0', text.len)) /* it takes "1\0" for "1" */
+        return 0;
     json_t *tree = json_loadb(text.p, text.len, JSON_DECODE_ANY | JSON_ALLOW_NUL, &e);
     json_decref(tree);
     if (tree)

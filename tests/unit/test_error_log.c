@@ -110,10 +110,11 @@ static void test_log_json(void **state UNUSED) {
 /* Over-long values are cut, but the line is one line and still closes its quotes and braces. */
 static void test_log_cut(void **state UNUSED) {
     static char big[9000];
+    static const char euro[] = {'\n', '\xe2', '\x82', '\xac', '\n'};
     for (size_t pad = 0; pad < 40; pad++) {
         char line[8192];
         memset(big, 'x', sizeof(big) - 1);
-        memcpy(big + 4000 + pad, "\n\xe2\x82\xac\n", 5);
+        memcpy(big + 4000 + pad, euro, sizeof(euro));
         log_setup(LOG_LEVEL_INFO, LOG_FORMAT_JSON);
         catch_stderr();
         log_error("e", LOG_SPAN("head", str_n(big, 3900 + pad * 4)), LOG_STR("big", big),

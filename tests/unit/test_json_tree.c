@@ -40,6 +40,16 @@ static void test_parse_errors(void **state UNUSED) {
     }
 }
 
+static void test_nul(void **state UNUSED) {
+    static const struct str texts[] = {{"2\0", 2}, {"{}\0", 3}, {"\"a\0\"", 4}, {"\"\\\0\"", 4}};
+    for (size_t i = 0; i < ARRAY_LEN(texts); i++) {
+        struct json *root = NULL;
+        struct error err;
+        assert_int_equal(json_parse(texts[i], &root, &err), -1);
+        assert_non_null(strstr(err.text, "NUL byte at line 1 column"));
+    }
+}
+
 /* A password in a broken body must not turn up in the error. */
 static void test_errors_hold_no_text(void **state UNUSED) {
     static const char *const texts[] = {"{\"password\": s3cret}", "{\"password\": \"s3cret\" x}",
@@ -190,9 +200,13 @@ static void test_walk_and_dump(void **state UNUSED) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_parse_errors),  cmocka_unit_test(test_errors_hold_no_text),
-        cmocka_unit_test(test_depth),         cmocka_unit_test(test_getters),
-        cmocka_unit_test(test_getter_errors), cmocka_unit_test(test_walk_and_dump),
+        cmocka_unit_test(test_parse_errors),
+        cmocka_unit_test(test_nul),
+        cmocka_unit_test(test_errors_hold_no_text),
+        cmocka_unit_test(test_depth),
+        cmocka_unit_test(test_getters),
+        cmocka_unit_test(test_getter_errors),
+        cmocka_unit_test(test_walk_and_dump),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
