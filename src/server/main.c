@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* kiln-server: what `kiln serve` becomes. */
+/* kiln-server: what `kiln serve` and `kiln doctor` become. */
 
 #include "base/log.h"
+#include "server/doctor.h"
 #include "server/serve.h"
 #include <stdio.h>
 
@@ -26,6 +27,8 @@ static void setup_log(const struct settings *s) {
 }
 
 int main(int argc, char **argv) {
+    if (argc > 1 && strcmp(argv[1], "doctor") == 0)
+        return doctor(argc - 2, argv + 2);
     struct settings s;
     struct error err = {0};
     int r = settings_read(&s, argc - 1, argv + 1, &err);

@@ -1,0 +1,76 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "server/doctor.h"
+#include "json/write.h"
+#include "sandbox/probe.h"
+#include "server/paths.h"
+#include <stdio.h>
+
+struct tool {
+    const char *name, *key, *path, *missing;
+};
+static const struct tool tools[] = {
+    {"Python", "python", "/usr/lib/python3.11/os.py",
+     "Python's library is not there: apt-get install libpython3.11-stdlib"},
+    {"Node.js", "node", "/usr/bin/node", "there is no /usr/bin/node: apt-get install nodejs"},
+};
+
+static bool there(const struct tool *t) {
+    return access(t->path, R_OK) == 0;
+}
+
+static void print_text(const struct sandbox_probe *p) {
+    printf("%-22s %-8s %s\n", "WHAT", "STATE", "");
+    for (int i = 0; i < PROBE_COUNT; i++) {
+        const struct probe_item *it = &p->items[i];
+        printf("%-22s %-8s %s\n", it->name,
+               it->ok         ? "ok"
+               : it->required ? "MISSING"
+                              : "reduced",
+               it->text);
+    }
+    for (size_t i = 0; i < ARRAY_LEN(tools); i++)
+        printf("%-22s %-8s %s\n", tools[i].name, there(&tools[i]) ? "ok" : "MISSING",
+               there(&tools[i]) ? tools[i].path : tools[i].missing);
+    printf("\n%s\n", p->ok ? "Functions can run here."
+                           : "Functions cannot run here until what is MISSING is put right.");
+}
+
+static void print_json(const struct sandbox_probe *p) {
+    cleanup_buf struct buf out = BUF_INIT(64 * KIB);
+    struct json_w w;
+    json_w_init(&w, &out);
+    jw_begin_object(&w);
+    jw_bool_member(&w, "ok", p->ok);
+    jw_bool_member(&w, "root", p->root);
+    jw_object_member(&w, "items");
+    for (int i = 0; i < PROBE_COUNT; i++) {
+        jw_object_member(&w, p->items[i].key);
+        jw_bool_member(&w, "ok", p->items[i].ok);
+        jw_bool_member(&w, "required", p->items[i].required);
+        jw_cstr_member(&w, "text", p->items[i].text);
+        jw_end_object(&w);
+    }
+    for (size_t i = 0; i < ARRAY_LEN(tools); i++) {
+        jw_object_member(&w, tools[i].key);
+        jw_bool_member(&w, "ok", there(&tools[i]));
+        jw_end_object(&w);
+    }
+    jw_end_object(&w);
+    jw_end_object(&w);
+    puts(buf_cstr(&out));
+}
+
+int doctor(int argc, char **argv) {
+    bool json = argc > 0 && strcmp(argv[0], "--json") == 0;
+    if (argc > (json ? 1 : 0)) {
+        (void)fputs("kiln doctor: it takes nothing but --json\n", stderr);
+        return 2;
+    }
+    struct sandbox_probe probe;
+    sandbox_probe(NULL, &probe);
+    if (json)
+        print_json(&probe);
+    else
+        print_text(&probe);
+    return probe.ok ? 0 : 1;
+}
