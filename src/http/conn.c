@@ -380,18 +380,18 @@ static void conn_run(struct http_conn *c) {
 /* ---- writing ---- */
 static ssize_t conn_send(struct http_conn *c) {
     struct work *w = c->work;
-    struct iovec iov[2] = {{w->out.p + w->out_at, w->out.len - w->out_at},
-                           {w->tail.p + w->tail_at, w->tail.len - w->tail_at}};
+    struct iovec iov[2];
+    size_t n_iov = 0;
     ssize_t n;
-    do {
-        if (w->tail.len == 0) {
-            n = send(c->io.fd, iov[0].iov_base, iov[0].iov_len, MSG_NOSIGNAL);
-        } else {
-            int first = iov[0].iov_len == 0;
-            struct msghdr m = {.msg_iov = iov + first, .msg_iovlen = first ? 1 : 2};
-            n = sendmsg(c->io.fd, &m, MSG_NOSIGNAL);
-        }
-    } while (n < 0 && errno == EINTR);
+    if (w->out.len > w->out_at)
+        iov[n_iov++] = (struct iovec){w->out.p + w->out_at, w->out.len - w->out_at};
+    if (w->tail.len > w->tail_at)
+        iov[n_iov++] = (struct iovec){w->tail.p + w->tail_at, w->tail.len - w->tail_at};
+    struct msghdr m = {.msg_iov = iov, .msg_iovlen = n_iov};
+    do
+        n = n_iov == 1 ? send(c->io.fd, iov[0].iov_base, iov[0].iov_len, MSG_NOSIGNAL)
+                       : sendmsg(c->io.fd, &m, MSG_NOSIGNAL);
+    while (n < 0 && errno == EINTR);
     return n;
 }
 

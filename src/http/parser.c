@@ -226,10 +226,17 @@ static const struct special {
     {{"expect", 6}, take_expect},
 };
 
-static int take_special(struct http_head *h, const struct http_header *f, const char **ret_reason) {
-    for (size_t i = 0; i < ARRAY_LEN(specials); i++)
-        if (str_eq(specials[i].name, f->name))
-            return specials[i].take(h, f->value, ret_reason);
+/* RAW is the value with the blanks around it. Tabs are lawful there, but implementations differ
+ * over them, so the headers that frame the message do without. */
+static int take_special(struct http_head *h, const struct http_header *f, struct str raw,
+                        const char **ret_reason) {
+    for (size_t i = 0; i < ARRAY_LEN(specials); i++) {
+        if (!str_eq(specials[i].name, f->name))
+            continue;
+        if (memchr(raw.p, '\t', raw.len))
+            return refuse(ret_reason, 400, "A header that frames the request holds a tab.");
+        return specials[i].take(h, f->value, ret_reason);
+    }
     return 0;
 }
 
@@ -251,14 +258,14 @@ static int take_field(struct http_head *h, char *p, size_t len, const char **ret
     size_t n = lower_name(p, len);
     if (n == 0 || n == len || p[n] != ':')
         return refuse(ret_reason, 400, "A header name is malformed.");
-    struct str value = str_trim(str_n(p + n + 1, len - n - 1));
+    struct str raw = str_n(p + n + 1, len - n - 1), value = str_trim(raw);
     if (!http_is_field_value(value))
         return refuse(ret_reason, 400, "A header value holds a control byte.");
     if (h->n_headers == HTTP_HEADERS_MAX)
         return refuse(ret_reason, 431, "There are too many headers.");
     struct http_header *f = &h->headers[h->n_headers++];
     *f = (struct http_header){str_n(p, n), value};
-    return take_special(h, f, ret_reason);
+    return take_special(h, f, raw, ret_reason);
 }
 
 /* ---- the head ---- */
