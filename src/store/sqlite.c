@@ -19,6 +19,7 @@ static void configure_library(void) {
  * transaction on, which a killed process loses and a forked one does not get; the index of the
  * write-ahead log is then plain memory and no third file is needed. */
 static const char PRAGMAS[] = "PRAGMA page_size = 4096;"
+                              "PRAGMA auto_vacuum = INCREMENTAL;"
                               "PRAGMA locking_mode = EXCLUSIVE;"
                               "PRAGMA journal_mode = WAL;"
                               "PRAGMA wal_autocheckpoint = 0;"
@@ -41,9 +42,8 @@ struct db_kind {
 static const struct db_kind KINDS[STORE_DB_COUNT] = {
     [STORE_STATE] = {"state.db", "PRAGMA synchronous = FULL;", sqlite_state_migrations,
                      &sqlite_state_migrations_n},
-    [STORE_HISTORY] = {"history.db",
-                       "PRAGMA auto_vacuum = INCREMENTAL; PRAGMA synchronous = NORMAL;",
-                       sqlite_history_migrations, &sqlite_history_migrations_n},
+    [STORE_HISTORY] = {"history.db", "PRAGMA synchronous = NORMAL;", sqlite_history_migrations,
+                       &sqlite_history_migrations_n},
 };
 
 #define BUSY_MS 300 /* a server that is just ending */

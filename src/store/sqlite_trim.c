@@ -8,12 +8,13 @@
 #include "base/clock.h"
 #include "store/sqlite.h"
 
-#define FUNCTIONS_A_CALL  256
-#define EVENTS_AGE_US     (90 * 24 * 3600 * 1000000ll)
-#define MINUTE_US         60000000ll
-#define STEP_MIN_US       1000000ll
-#define FREE_PAGES_KEPT   64
-#define FREE_PAGES_A_CALL 1024
+#define FUNCTIONS_A_CALL   256
+#define EVENTS_AGE_US      (90 * 24 * 3600 * 1000000ll)
+#define MINUTE_US          60000000ll
+#define STEP_MIN_US        1000000ll
+#define STATE_PAGES_KEPT   2048 /* queued calls come and go */
+#define HISTORY_PAGES_KEPT 64
+#define FREE_PAGES_A_CALL  1024
 
 static const char NEXT_FUNCTION[] =
     "SELECT min(n) FROM (SELECT min(function_no) AS n FROM invocations WHERE function_no >= ?1"
@@ -77,13 +78,17 @@ static int delete_before(struct store *s, uint32_t function_no, int64_t cut_us, 
     cleanup_query struct query lines = query_write(s, STORE_HISTORY, DELETE_LINES);
     bind_int(&lines, function_no);
     bind_int(&lines, cut_us);
-    if (run_delete(&lines, budget, err) < 0 || !*budget)
-        return *budget ? -1 : 0;
+    if (run_delete(&lines, budget, err) < 0)
+        return -1;
+    if (!*budget)
+        return 0;
     cleanup_query struct query invocations = query_write(s, STORE_HISTORY, DELETE_INVOCATIONS);
     bind_int(&invocations, function_no);
     bind_ulid(&invocations, &floor);
-    if (run_delete(&invocations, budget, err) < 0 || !*budget)
-        return *budget ? -1 : 0;
+    if (run_delete(&invocations, budget, err) < 0)
+        return -1;
+    if (!*budget)
+        return 0;
     cleanup_query struct query metrics = query_write(s, STORE_HISTORY, DELETE_METRICS);
     bind_int(&metrics, function_no);
     bind_int(&metrics, cut_us / MINUTE_US);
@@ -212,17 +217,18 @@ static int trim_history(struct store *s, const struct retention *r, bool *ret_mo
     return 0;
 }
 
-/* Gives free pages back to the file system, but for a few that the next rows will take. */
-static int shrink(struct store *s, bool *ret_more, struct error *err) {
+/* Gives free pages of DB back to the file system, but for KEEP, which the next rows will take. */
+static int shrink(struct store *s, enum store_db db, int64_t keep, bool *ret_more,
+                  struct error *err) {
     int64_t pages;
-    cleanup_query struct query q = query_read(s, STORE_HISTORY, FREE_PAGES);
+    cleanup_query struct query q = query_read(s, db, FREE_PAGES);
     if (query_int(&q, 0, &pages, err) < 0)
         return -1;
     query_reset(&q);
-    *ret_more = pages > FREE_PAGES_KEPT + FREE_PAGES_A_CALL;
-    if (pages <= FREE_PAGES_KEPT)
+    *ret_more = pages > keep + FREE_PAGES_A_CALL;
+    if (pages <= keep)
         return 0;
-    cleanup_query struct query v = query_write(s, STORE_HISTORY, VACUUM);
+    cleanup_query struct query v = query_write(s, db, VACUUM);
     int rc;
     while ((rc = query_step(&v, err)) == 1)
         ;
@@ -230,12 +236,13 @@ static int shrink(struct store *s, bool *ret_more, struct error *err) {
 }
 
 int store_trim(struct store *s, const struct retention *r, bool *ret_more, struct error *err) {
-    bool history = false, calls = false, events = false, pages = false;
+    bool history = false, calls = false, events = false, state_pages = false, pages = false;
     if (trim_history(s, r, &history, err) < 0 ||
         sqlite_trim_async(s, r->history_before_us, r->slice, &calls, err) < 0 ||
         sqlite_trim_events(s, clock_real_us() - EVENTS_AGE_US, r->slice, &events, err) < 0 ||
-        shrink(s, &pages, err) < 0)
+        shrink(s, STORE_STATE, STATE_PAGES_KEPT, &state_pages, err) < 0 ||
+        shrink(s, STORE_HISTORY, HISTORY_PAGES_KEPT, &pages, err) < 0)
         return -1;
-    *ret_more = history || calls || events || pages;
+    *ret_more = history || calls || events || state_pages || pages;
     return 0;
 }

@@ -834,7 +834,7 @@ static void gate_close(struct gate *g, struct store *s) {
 struct member {
     struct store_job job;
     int index;
-    int fail; /* 1: says so after writing; 2: writes what is too much */
+    int fail; /* 1: says so after writing; 2: writes more than there is room for */
     struct party *party;
 };
 struct party {
@@ -949,6 +949,39 @@ static void full_disk_is_survived(void **state) {
     on(s, STORE_STATE, limit_pages, &many);
     assert_int_equal(try_on(s, STORE_STATE, conflict_body, NULL, &err), -1);
     assert_int_equal(err.code, ERR_CONFLICT); /* it serves again */
+}
+
+static int refuse_commit(void *arg) {
+    (void)arg;
+    return 1;
+}
+
+static int hook_body(struct store *s, void *arg, struct error *err) {
+    (void)err;
+    (void)sqlite3_commit_hook(STATE(s)->h, *(int *)arg ? refuse_commit : NULL, NULL);
+    return 0;
+}
+
+static void failed_commit_fails_its_group(void **state) {
+    struct store *s = ((struct fixture *)*state)->store;
+    int yes = 1, no = 0;
+    uint32_t n;
+    static struct party p;
+    memset(&p, 0, sizeof(p));
+    on(s, STORE_STATE, hook_body, &yes);
+    run_party(&p, s);
+    assert_int_equal(p.n, MEMBERS); /* nobody was told "committed" */
+    for (int i = 0; i < MEMBERS; i++) {
+        assert_int_equal(p.order[i], 100 + i);
+        assert_true(p.failed[i] != 0);
+    }
+    on(s, STORE_STATE, hook_body, &no);
+    on(s, STORE_STATE, count_body, &n);
+    assert_int_equal(n, 0);
+    memset(&p, 0, sizeof(p));
+    run_party(&p, s);
+    on(s, STORE_STATE, count_body, &n);
+    assert_int_equal(n, MEMBERS);
 }
 
 /* ---- opening ---- */
@@ -1367,8 +1400,7 @@ static void ten_thousand_functions(void **state) {
     assert_int_equal(n, many);
 }
 
-#define NAMES     8
-#define MODEL_MAX 4096
+#define NAMES 8
 struct model_function {
     bool there;
     uint32_t no, name, active;
@@ -1531,6 +1563,7 @@ int main(int argc, char **argv) {
         T(metrics),
         T(one_failure_leaves_the_others),
         T(full_disk_is_survived),
+        T(failed_commit_fails_its_group),
         T(second_opener_is_refused),
         T(second_process_is_refused),
         T(files_are_private),
