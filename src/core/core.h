@@ -18,12 +18,12 @@
 struct core;
 
 struct core_config {
-    const char *version;       /* of kiln: "0.1.0" */
-    bool no_auth;              /* everybody is the administrator */
-    uint64_t history_age_s;    /* records, logs, metrics, finished async calls older than this go */
-    uint64_t history_bytes;    /* history.db is kept below this, the oldest going first */
-    uint32_t async_running_max; /* queued calls running at once, whole server */
-    uint32_t body_max;         /* bytes of one call's body; shown in the capabilities */
+    const char *version;    /* of kiln: "0.1.0" */
+    bool no_auth;           /* everybody is the administrator */
+    uint64_t history_age_s; /* records, logs, metrics, finished async calls older than this go */
+    uint64_t history_bytes; /* history.db is kept below this, the oldest going first */
+    uint32_t async_running_max;  /* queued calls running at once, whole server */
+    uint32_t body_max;           /* bytes of one call's body; shown in the capabilities */
     struct engine_config engine; /* user, on_log and fetch_code are filled in by core */
 };
 
@@ -55,7 +55,8 @@ int core_authenticate(struct core *c, struct str authorization, struct principal
 int core_authorize(const struct principal *p, struct str workspace, enum role role,
                    struct error *err);
 /* First start: makes the administrator's token (or takes TOKEN, from KILN_ADMIN_TOKEN), stores its
- * hash, writes DATA_DIR/admin.token 0600. Before the loops run. *ret_made says a new one was made. */
+ * hash, writes DATA_DIR/admin.token 0600. Before the loops run. *ret_made says a new one was made.
+ */
 int core_admin_token(struct core *c, const char *data_dir, const char *token, bool *ret_made,
                      struct error *err);
 
@@ -86,7 +87,7 @@ struct function *core_http_trigger(struct core *c, struct str method, struct str
 #define CORE_BUILD_WAIT_MS 20000
 struct core_draft {
     struct function *function;
-    struct str code;            /* decoded bytes; 1 .. CODE_MAX */
+    struct str code; /* decoded bytes; 1 .. CODE_MAX */
     struct trigger **triggers;
     size_t n_triggers;
     bool wait_build;
@@ -98,7 +99,8 @@ void core_function_create(struct core *c, struct loop *loop, const struct princi
 /* Replaces the configuration (draft->function is a changed clone of the present one: same no). With
  * code: also a new version (the next number), which is built and, if good, activated. With
  * triggers_given: the triggers are replaced as a whole. New instances serve at once; running calls
- * end on the old. ERR_NOT_FOUND; ERR_CONFLICT when it changed meanwhile or the new name is taken. */
+ * end on the old. ERR_NOT_FOUND; ERR_CONFLICT when it changed meanwhile or the new name is taken.
+ */
 struct core_update {
     struct function *function;
     struct str code; /* p NULL: unchanged */
@@ -170,13 +172,15 @@ struct core_call {
     struct list link;
     int64_t created_us;
     int state;
+    struct core_fn *fn;
+    struct call_later *later;
+    uint64_t waiting_until_ns;
 };
 #define CORE_CALL_HEAD_MAX (256 * KIB)
 /* ERR_NOT_FOUND, ERR_BUILD_FAILED (says where the build log is), ERR_UNAVAILABLE. On success
  * call->input has been begun with these values. */
 int core_call_init(struct core *c, struct loop *loop, struct core_call *call, uint32_t function_no,
-                   enum wire_body body_kind, struct str method, struct str path,
-                   struct error *err);
+                   enum wire_body body_kind, struct str method, struct str path, struct error *err);
 void core_call_submit(struct core_call *call);
 void core_call_cancel(struct core_call *call); /* the client is gone; frees what the call holds */
 void core_call_done(struct core_call *call);   /* after done, or instead of submit: frees */

@@ -1,0 +1,379 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef KILN_CORE_INTERNAL_H
+#define KILN_CORE_INTERNAL_H
+
+/* What the files of core share.
+ *
+ *   struct core       one a server
+ *   struct core_loop  core's part on one loop, touched by that thread alone
+ *   struct core_fn    a function in the registry: counted references; what it points at is
+ *                     immutable and swapped under the registry's lock
+ *   struct change     one change of one function. Changes of a function take turns, so each sees
+ *                     what the one before it has published; functions do not wait for each other
+ *   struct ask        one question to the store, after every loop has handed over its history
+ *
+ * Locks are held for a few instructions, never while calling out, and never two at once. */
+
+#include "base/clock.h"
+#include "base/list.h"
+#include "base/log.h"
+#include "base/map.h"
+#include "core/core.h"
+#include <pthread.h>
+
+#define HISTORY_FLUSH_MS      100u         /* a record waits this long for company */
+#define HISTORY_BATCH_RECORDS 512          /* or until there are so many */
+#define HISTORY_BATCH_BYTES   (256 * KIB)  /* or so much text */
+#define HISTORY_IN_FLIGHT_MAX 2u           /* batches of a loop with the store */
+#define HISTORY_PENDING_MAX   (16 * MIB)   /* text of log lines a loop holds; then the oldest go */
+#define HISTORY_LINES_MAX     (128 * 1024) /* and how many lines */
+#define HISTORY_RECORDS_MAX   (128 * 1024) /* records a loop holds while the store fails */
+#define HISTORY_RETRY_MS      1000u        /* before a failed batch is tried again */
+#define MINUTE_SLOTS          256          /* functions whose minute is found at once */
+#define CODE_CACHE_MAX        (8 * MIB)
+#define BUILDS_RUNNING_MAX    2u
+#define CALL_BUILD_WAIT_MS    30000u /* a call waits this long for a first build */
+#define ASYNC_FETCH_MAX       16u    /* calls of a function fetched at once */
+#define ASYNC_FETCH_BYTES     (4 * MIB)
+#define ASYNC_RETRY_FIRST_MS  100u /* first pause after "busy" */
+#define ASYNC_RETRY_MAX_MS    10000u
+#define FOLLOW_BYTES_MAX      (8 * MIB) /* text a follower may have waiting */
+#define RETENTION_EVERY_MS    60000u
+#define RETENTION_SLICE       2000u
+#define HEALTH_FRESH_MS       1000u /* a good answer is reused for this long */
+#define TOKENS_MAX            10000u
+#define LOGS_READ_MAX         (64 * MIB) /* text of one answer of core_logs() */
+#define READ_ROWS_MAX         100000u    /* rows of any one answer */
+
+struct core_loop;
+
+/* ---- registry.c ---- */
+struct core_fn {
+    _Atomic uint32_t refs;
+    _Atomic uint32_t running; /* calls submitted and not ended, all loops */
+    uint32_t no;
+    _Atomic bool gone; /* deleted */
+    char *key;         /* of the map of names; under registry.lock as all below */
+    size_t key_len;
+    struct function *function;
+    struct deployment *deployment; /* of the active version; NULL before one */
+    struct trigger **triggers;     /* newest first */
+    size_t n_triggers;
+    struct list changes; /* waiting for their turn; under core.turns_lock */
+    bool changing;
+};
+struct registry {
+    pthread_rwlock_t lock;
+    struct core_fn **v; /* by number, ascending */
+    size_t n, cap;
+    struct map names;  /* workspace NUL project NUL name → core_fn */
+    struct map routes; /* path → struct route */
+};
+void registry_init(struct registry *r);
+void registry_done(struct registry *r);
+struct core_fn *core_fn_new(struct function *f /* taken */);
+struct core_fn *core_fn_ref(struct core_fn *fn);
+void core_fn_unref(struct core_fn *fn);
+struct core_fn *registry_find(struct registry *r, uint32_t no); /* a reference or NULL */
+/* References to what FN shows now; the deployment may be NULL. */
+struct function *registry_view(struct registry *r, struct core_fn *fn, struct deployment **ret);
+void registry_add(struct registry *r, struct core_fn *fn /* takes a reference */);
+void registry_remove(struct core *c, struct core_fn *fn);
+
+/* What a change makes visible, in one step. All pointers are taken. */
+struct publication {
+    struct function *function; /* NULL: as before */
+    bool set_deployment;
+    struct deployment *deployment; /* NULL: none any more */
+    bool set_triggers;
+    struct trigger **triggers;
+    size_t n_triggers;
+};
+/* Swaps, tells the engine, and lets waiting calls look again. Any thread. */
+void registry_publish(struct core *c, struct core_fn *fn, struct publication *p);
+/* References to the triggers of FN: an array for free(), N long. */
+struct trigger **registry_triggers(struct registry *r, struct core_fn *fn, size_t *ret_n);
+void triggers_free(struct trigger **v, size_t n);
+
+/* ---- routes.c: under registry.lock ---- */
+void routes_add(struct map *routes, struct core_fn *fn); /* fn->triggers */
+void routes_remove(struct map *routes, struct core_fn *fn);
+void routes_done(struct map *routes);
+
+/* ---- change.c ---- */
+struct change {
+    struct core *core;
+    struct core_fn *fn; /* a reference; NULL while it is being made */
+    struct loop *loop;
+    struct principal who;
+    /* On `loop`, holding the function's turn. 0 or -1 with *err. May be NULL. */
+    int (*prepare)(struct change *ch, struct error *err);
+    int (*run)(struct change *ch, struct store *s, struct error *err); /* store thread */
+    void (*publish)(struct change *ch);                                /* store thread */
+    void (*finish)(struct change *ch, const struct error *err); /* on `loop`; frees the change */
+    bool nothing; /* set by prepare: there is nothing to store, finish well */
+    /* private */
+    struct store_job job;
+    struct loop_task task;
+    struct list link;
+    struct error error;
+    bool has_turn;
+};
+/* Sets core, loop, who (NULL: kiln itself) and fn (by number; ERR_NOT_FOUND later). */
+void change_init(struct change *ch, struct core *c, struct loop *loop, const struct principal *who,
+                 uint32_t function_no);
+void change_start(struct change *ch);
+void change_fail(struct change *ch, const struct error *err); /* instead of start */
+void change_done(struct change *ch);                          /* what init took */
+/* One line in the audit, in the transaction of the change. NUMBER 0: not about a version. */
+int change_event(struct change *ch, struct store *s, uint32_t function_no, const char *type,
+                 uint32_t number, struct error *err, const char *description, ...)
+    PRINTF_LIKE(7, 8);
+
+/* ---- ask.c ---- */
+struct ask {
+    struct core *core;
+    struct loop *loop;
+    int (*read)(struct ask *a, struct store *s, struct error *err); /* store thread */
+    void (*answer)(struct ask *a, const struct error *err);         /* on `loop`; frees */
+    /* private */
+    struct store_job job;
+    _Atomic size_t left;
+    struct ask_part *parts;
+};
+void ask_start(struct ask *a);         /* reads at once */
+void ask_after_history(struct ask *a); /* reads after every loop has handed over its history */
+/* Runs READ on the store thread and waits: only before the loops run. */
+int ask_and_wait(struct core *c, enum store_db db,
+                 int (*read)(struct core *c, void *arg, struct error *err), void *arg,
+                 struct error *err);
+
+/* ---- build.c, build_wait.c ---- */
+struct build {
+    struct change change; /* what its outcome changes */
+    struct engine_build engine;
+    struct core_loop *cl;
+    uint32_t version_no, number;
+    bool check;    /* only a question: nothing is stored */
+    bool activate; /* when it is good */
+    bool ok;
+    char *log;
+    struct function *next; /* set by prepare */
+    struct function *base; /* what next was cloned from */
+    struct list link;      /* queued or running; under builds.lock */
+    struct list waiters;
+    struct loop_task task;
+};
+struct builds {
+    pthread_mutex_t lock;
+    struct list queue, running;
+    uint32_t n_running;
+    uint32_t next_loop;
+    bool stopped;
+};
+/* Waits for a build, on LOOP, at most CORE_BUILD_WAIT_MS. Embedded; zero it and set over. */
+struct build_wait {
+    void (*over)(struct build_wait *w, bool in_time); /* on loop, later */
+    bool ok;                                          /* in time: did it succeed? */
+    char *log;                                        /* its log, or NULL; yours to free */
+    struct core *core;
+    struct loop *loop;
+    struct loop_timer timer;
+    struct loop_task task;
+    struct list link;
+};
+/* F: what to load it with. WAIT may be NULL; it is attached before the build can end. */
+void build_enqueue(struct core *c, struct core_fn *fn, struct function *f, uint32_t version_no,
+                   uint32_t number, bool activate, bool check, struct build_wait *wait,
+                   struct loop *loop);
+/* A version that is not being built is over at once, with ok false. */
+void build_wait_for(struct core *c, struct build_wait *w, struct loop *loop, uint32_t version_no);
+void build_wait_attach(struct build_wait *w, struct core *c, struct loop *loop, struct list *to);
+void build_wait_wake(struct core *c, struct list *waiters, bool ok, const char *log);
+void builds_init(struct builds *b);
+void builds_done(struct builds *b);
+void builds_stop(struct core *c);
+struct build *builds_find(struct builds *b, uint32_t version_no); /* under lock */
+
+/* ---- code_cache.c ---- */
+struct code_cache {
+    pthread_mutex_t lock;
+    struct map by_version;
+    struct list lru, fetching;
+    size_t bytes;
+};
+void code_cache_init(struct code_cache *cc);
+void code_cache_done(struct code_cache *cc);
+void code_cache_put(struct core *c, uint32_t version_no, struct blob *code);
+/* As engine_config.fetch_code. */
+void code_fetch(void *user, struct loop *loop, uint32_t version_no,
+                void (*ready)(void *arg, struct blob *code), void *arg);
+
+/* ---- history.c ---- */
+struct history_batch {
+    struct store_job job;
+    struct core_loop *cl;
+    struct invocation *records;
+    size_t n_records, cap_records;
+    struct log_line *lines; /* message.p is an offset in text until the batch is sealed */
+    size_t n_lines, cap_lines;
+    struct buf text;
+    struct metric_minute *minutes;
+    size_t n_minutes, cap_minutes;
+    struct loop_timer retry;
+};
+struct history {
+    struct history_batch *filling; /* or NULL */
+    struct history_batch *spare[HISTORY_IN_FLIGHT_MAX];
+    struct loop_timer timer;
+    uint32_t in_flight;
+    uint64_t lines_dropped, records_dropped;
+    struct {
+        uint32_t function_no, index;
+        int64_t minute;
+    } slots[MINUTE_SLOTS];
+};
+void history_init(struct core_loop *cl);
+void history_done(struct core_loop *cl);
+void history_record(struct core_loop *cl, const struct invocation *v);
+void history_line(struct core_loop *cl, const struct log_line *l);
+/* The row of the function's present minute, to be added to. */
+struct metric_minute *history_minute(struct core_loop *cl, uint32_t function_no, int64_t minute);
+void history_flush(struct core_loop *cl); /* now, however many are in flight */
+
+/* ---- calls.c ---- */
+/* Everything that one ended call leaves: record, minute, a line when it was killed. Takes it off
+ * fn->running. */
+void call_account(struct core_loop *cl, struct core_fn *fn, const struct deployment *d,
+                  const struct invocation *v, const char *instance);
+void call_record(struct invocation *v, const struct ulid *id, const struct deployment *d,
+                 enum invocation_source source, int64_t created_us, const struct engine_result *r);
+void calls_look_again(struct core_loop *cl); /* those that wait for a build */
+void calls_init(struct core_loop *cl);
+
+/* ---- logs.c, logs_follow.c ---- */
+void core_on_log(void *user, struct loop *loop, const struct deployment *d, const struct ulid *call,
+                 const char *instance, enum log_line_level level, struct str text);
+struct followers {
+    _Atomic uint32_t n;
+    pthread_mutex_t lock;
+    struct list list;
+};
+void followers_init(struct followers *f);
+void followers_done(struct followers *f);
+void followers_tell(struct core *c, const struct log_line *l);
+
+/* ---- async.c, async_run.c ---- */
+struct async_fn {     /* a function with queued calls, on the loop that runs them */
+    struct list link; /* in async.ready while something may be fetched */
+    uint64_t key;     /* the function's number */
+    int64_t pending;  /* told of and not yet fetched */
+    uint32_t running; /* fetched and not finished */
+    bool fetching;
+};
+struct async {
+    struct map fns;
+    struct list ready;
+    struct list resting; /* async_run.link: wait before they are tried again */
+    uint32_t running, running_max;
+    bool pumping;
+    struct loop_timer timer;
+};
+void async_init(struct core_loop *cl);
+void async_done(struct core_loop *cl);
+void async_pump(struct core_loop *cl);
+/* COUNT calls more are pending. From any thread. */
+void async_tell(struct core *c, uint32_t function_no, uint64_t count);
+struct core_loop *async_home(struct core *c, uint32_t function_no);
+struct async_run { /* one queued call that was fetched */
+    struct list link;
+    struct core_loop *cl;
+    struct async_fn *afn;
+    struct core_fn *fn;
+    struct deployment *deployment;
+    struct engine_call engine;
+    struct ulid id;
+    int64_t created_us;
+    uint32_t retry_ms;
+    uint64_t rest_until_ns;
+    struct buf head, body;
+    struct async_call outcome;
+    struct buf headers, result; /* of the outcome */
+    struct error error;
+    struct store_job job;
+};
+struct async_run *async_run_new(struct core_loop *cl, struct async_fn *afn, struct core_fn *fn,
+                                const struct async_call *c);
+void async_run_submit(struct async_run *run);
+void async_run_free(struct async_run *run);
+void async_run_over(struct async_run *run); /* frees, goes on with the next */
+void async_rest(struct async_run *run);     /* tries again after a pause */
+void async_resting_wake(struct core_loop *cl, uint64_t now_ns);
+
+/* ---- retention.c ---- */
+struct retention_job {
+    struct store_job job;
+    struct core *core;
+    bool more, busy;
+    struct loop_timer timer;
+};
+void retention_start(struct core *c); /* on loops[0] */
+void retention_stop(struct core *c);
+
+/* ---- auth.c ---- */
+struct auth {
+    struct token_row *tokens;
+    size_t n, cap;
+};
+int auth_load(struct core *c, struct error *err);
+
+/* ---- core.c ---- */
+struct core_loop {
+    struct core *core;
+    struct loop *loop;
+    struct engine_loop *el;
+    uint32_t index;
+    struct history history;
+    struct list waiting; /* core_call.link, in order of coming */
+    struct loop_timer waiting_timer;
+    struct async async;
+    struct loop_task look_again;
+    _Atomic bool look_again_posted;
+    struct loop_task started;
+};
+struct pending_count {
+    uint32_t function_no;
+    uint64_t pending;
+};
+struct core {
+    struct core_config config;
+    struct store *store;
+    struct engine *engine;
+    struct loop **loops;
+    size_t n_loops;
+    struct core_loop *on;
+    struct registry registry;
+    struct auth auth;
+    struct builds builds;
+    struct code_cache codes;
+    struct followers followers;
+    struct retention_job retention;
+    pthread_mutex_t turns_lock;
+    _Atomic bool started, draining, store_ok;
+    _Atomic uint32_t async_pending, async_running;
+    _Atomic int64_t last_change_us;
+    _Atomic uint64_t healthy_ns;
+    struct version *unbuilt; /* until core_start(): builds to take up again */
+    size_t n_unbuilt, cap_unbuilt;
+    struct pending_count *recovered; /* the same for queued calls */
+    size_t n_recovered, cap_recovered;
+    void (*drained)(void *arg);
+    void *drained_arg;
+};
+struct core_loop *core_on(struct core *c, const struct loop *loop);
+void core_look_again(struct core *c); /* posts to every loop */
+int64_t core_stamp(struct core *c);   /* real µs, never twice the same */
+/* Grows an array for one more: *V of SIZE-byte things, N used of *CAP. */
+void *grow(void *v, size_t n, size_t *cap, size_t size);
+
+#endif

@@ -1,0 +1,317 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Versions: deploy, list, activate, roll back, read the code. */
+
+#include "core/functions.h"
+#include <stdio.h>
+
+/* ---- deploy ---- */
+struct deploy {
+    struct change ch;
+    uint32_t number;
+    struct blob *code;
+    struct function *next;
+    struct version v;
+    void (*done)(void *arg, const struct error *err, const struct version *v);
+    void *arg;
+};
+
+static int deploy_prepare(struct change *ch, struct error *err) {
+    struct deploy *op = container_of(ch, struct deploy, ch);
+    struct function *now = registry_view(&ch->core->registry, ch->fn, NULL);
+    op->next = function_clone(now);
+    function_unref(now);
+    if (op->number == 0)
+        op->number = op->next->last_number + 1;
+    if (op->number > VERSIONS_MAX)
+        return error_field(err, ERR_INVALID, "version", "version numbers end at %d", VERSIONS_MAX);
+    if (op->number > op->next->last_number)
+        op->next->last_number = op->number;
+    return 0;
+}
+
+static int deploy_run(struct change *ch, struct store *s, struct error *err) {
+    struct deploy *op = container_of(ch, struct deploy, ch);
+    op->v = (struct version){.function_no = op->next->no,
+                             .number = op->number,
+                             .build = BUILD_PENDING,
+                             .created_us = clock_real_us(),
+                             .code_len = op->code->len};
+    if (store_version_insert(s, &op->v, str_n(op->code->bytes, op->code->len), err) < 0 ||
+        store_function_update(s, op->next, err) < 0)
+        return -1;
+    return change_event(ch, s, op->next->no, "deployed", op->number, err, "Version v%u deployed",
+                        op->number);
+}
+
+static void deploy_publish(struct change *ch) {
+    struct deploy *op = container_of(ch, struct deploy, ch);
+    struct publication p = {.function = function_ref(op->next)};
+    code_cache_put(ch->core, op->v.no, op->code);
+    registry_publish(ch->core, ch->fn, &p);
+}
+
+static void deploy_finish(struct change *ch, const struct error *err) {
+    struct deploy *op = container_of(ch, struct deploy, ch);
+    if (!err)
+        build_enqueue(ch->core, ch->fn, op->next, op->v.no, op->number, false, false, NULL,
+                      ch->loop);
+    op->done(op->arg, err, err ? NULL : &op->v);
+    version_done(&op->v);
+    function_unref(op->next);
+    blob_unref(op->code);
+    change_done(ch);
+    free(op);
+}
+
+void core_version_deploy(struct core *c, struct loop *loop, const struct principal *who,
+                         uint32_t function_no, uint32_t number, struct str code,
+                         void (*done)(void *arg, const struct error *err, const struct version *v),
+                         void *arg) {
+    struct error err;
+    struct deploy *op = x_alloc(sizeof *op);
+    change_init(&op->ch, c, loop, who, function_no);
+    op->ch.prepare = deploy_prepare;
+    op->ch.run = deploy_run;
+    op->ch.publish = deploy_publish;
+    op->ch.finish = deploy_finish;
+    op->number = number;
+    op->done = done;
+    op->arg = arg;
+    if (core_refuses(c, &err) < 0 || change_needs_function(&op->ch, &err) < 0 ||
+        code_check(code, &err) < 0) {
+        change_fail(&op->ch, &err);
+        return;
+    }
+    op->code = blob_new(code);
+    change_start(&op->ch);
+}
+
+/* ---- activate and roll back ---- */
+struct activate {
+    struct change ch;
+    uint32_t version_no;
+    bool rollback;
+    struct function *base;
+    struct function *next; /* made in run: the number is in the store */
+    uint32_t number;
+    struct build_wait wait;
+    void (*activated)(void *arg, const struct error *err);
+    void (*rolled)(void *arg, const struct error *err, uint32_t number);
+    void *arg;
+};
+
+static int activate_prepare(struct change *ch, struct error *err) {
+    struct activate *op = container_of(ch, struct activate, ch);
+    op->base = registry_view(&ch->core->registry, ch->fn, NULL);
+    if (op->rollback) {
+        if (!op->base->previous_no)
+            return error_field(err, ERR_CONFLICT, "version",
+                               "no version was active before the present one");
+        op->version_no = op->base->previous_no;
+    }
+    op->number = op->base->active_number;
+    ch->nothing = op->version_no == op->base->active_no;
+    return 0;
+}
+
+static int check_built(const struct activate *op, const struct version *v, struct error *err) {
+    if (v->function_no != op->ch.fn->no)
+        return error_field(err, ERR_NOT_FOUND, "version", "the function has no such version");
+    if (v->build == BUILD_FAILED)
+        return error_field(err, ERR_BUILD_FAILED, "version",
+                           "version v%u was not built; its build log says why", v->number);
+    if (v->build != BUILD_SUCCESS)
+        return error_field(err, ERR_CONFLICT, "version", "version v%u is still being built",
+                           v->number);
+    return 0;
+}
+
+static void make_next(struct activate *op) {
+    struct function *next = function_clone(op->base);
+    next->previous_no = op->base->active_no;
+    next->previous_number = op->base->active_number;
+    next->active_no = op->version_no;
+    next->active_number = op->number;
+    next->status = FN_READY;
+    next->deployed_us = clock_real_us();
+    op->next = next;
+}
+
+static int activate_run(struct change *ch, struct store *s, struct error *err) {
+    struct activate *op = container_of(ch, struct activate, ch);
+    struct version v = {0};
+    if (store_version_get(s, op->version_no, &v, err) < 0)
+        return -1;
+    op->number = v.number;
+    int r = check_built(op, &v, err);
+    version_done(&v);
+    if (r < 0)
+        return -1;
+    make_next(op);
+    if (store_function_update(s, op->next, err) < 0)
+        return -1;
+    return change_event(
+        ch, s, op->next->no, op->rollback ? "rolled_back" : "version_activated", op->number, err,
+        op->rollback ? "Rolled back to version v%u" : "Version v%u activated", op->number);
+}
+
+static void activate_publish(struct change *ch) {
+    struct activate *op = container_of(ch, struct activate, ch);
+    struct publication p = {.function = function_ref(op->next), .set_deployment = true};
+    p.deployment = deployment_new(ch->core->engine, op->next, op->version_no, op->number);
+    registry_publish(ch->core, ch->fn, &p);
+}
+
+static void activate_finish(struct change *ch, const struct error *err) {
+    struct activate *op = container_of(ch, struct activate, ch);
+    if (op->rollback)
+        op->rolled(op->arg, err, err ? 0 : op->number);
+    else
+        op->activated(op->arg, err);
+    function_unref(op->base);
+    function_unref(op->next);
+    free(op->wait.log);
+    change_done(ch);
+    free(op);
+}
+
+static struct activate *activate_new(struct core *c, struct loop *loop, const struct principal *who,
+                                     uint32_t function_no) {
+    struct activate *op = x_alloc(sizeof *op);
+    change_init(&op->ch, c, loop, who, function_no);
+    op->ch.prepare = activate_prepare;
+    op->ch.run = activate_run;
+    op->ch.publish = activate_publish;
+    op->ch.finish = activate_finish;
+    return op;
+}
+
+static void build_awaited(struct build_wait *w, bool in_time) {
+    (void)in_time; /* what the store says about the build decides */
+    change_start(&container_of(w, struct activate, wait)->ch);
+}
+
+void core_version_activate(struct core *c, struct loop *loop, const struct principal *who,
+                           uint32_t function_no, uint32_t version_no,
+                           void (*done)(void *arg, const struct error *err), void *arg) {
+    struct error err;
+    struct activate *op = activate_new(c, loop, who, function_no);
+    op->version_no = version_no;
+    op->activated = done;
+    op->arg = arg;
+    if (core_refuses(c, &err) < 0 || change_needs_function(&op->ch, &err) < 0) {
+        change_fail(&op->ch, &err);
+        return;
+    }
+    op->wait.over = build_awaited;
+    build_wait_for(c, &op->wait, loop, version_no);
+}
+
+void core_rollback(struct core *c, struct loop *loop, const struct principal *who,
+                   uint32_t function_no,
+                   void (*done)(void *arg, const struct error *err, uint32_t number), void *arg) {
+    struct error err;
+    struct activate *op = activate_new(c, loop, who, function_no);
+    op->rollback = true;
+    op->rolled = done;
+    op->arg = arg;
+    if (core_refuses(c, &err) < 0 || change_needs_function(&op->ch, &err) < 0)
+        change_fail(&op->ch, &err);
+    else
+        change_start(&op->ch);
+}
+
+/* ---- list ---- */
+struct versions_ask {
+    struct ask ask;
+    uint32_t function_no;
+    struct version *v;
+    size_t n, cap;
+    void (*done)(void *arg, const struct error *err, const struct version *v, size_t n);
+    void *arg;
+};
+
+static bool keep_version(void *arg, const struct version *v) {
+    struct versions_ask *a = arg;
+    a->v = grow(a->v, a->n, &a->cap, sizeof *a->v);
+    struct version *copy = &a->v[a->n++];
+    *copy = *v;
+    copy->image = v->image ? x_strdup(v->image) : NULL;
+    copy->build_log = v->build_log ? x_strdup(v->build_log) : NULL;
+    return true;
+}
+
+static int versions_read(struct ask *ask, struct store *s, struct error *err) {
+    struct versions_ask *a = container_of(ask, struct versions_ask, ask);
+    return store_version_each(s, a->function_no, keep_version, a, err);
+}
+
+static void versions_answer(struct ask *ask, const struct error *err) {
+    struct versions_ask *a = container_of(ask, struct versions_ask, ask);
+    a->done(a->arg, err, err ? NULL : a->v, err ? 0 : a->n);
+    for (size_t i = 0; i < a->n; i++)
+        version_done(&a->v[i]);
+    free(a->v);
+    free(a);
+}
+
+void core_versions(struct core *c, struct loop *loop, uint32_t function_no,
+                   void (*done)(void *arg, const struct error *err, const struct version *v,
+                                size_t n),
+                   void *arg) {
+    struct versions_ask *a = x_alloc(sizeof *a);
+    a->ask =
+        (struct ask){.core = c, .loop = loop, .read = versions_read, .answer = versions_answer};
+    a->function_no = function_no;
+    a->done = done;
+    a->arg = arg;
+    ask_start(&a->ask);
+}
+
+/* ---- code ---- */
+struct code_ask {
+    struct ask ask;
+    uint32_t function_no, version_no;
+    struct blob *code;
+    void (*done)(void *arg, const struct error *err, struct blob *code);
+    void *arg;
+};
+
+static bool newest_or_active(void *arg, const struct version *v) {
+    struct code_ask *a = arg;
+    if (a->version_no == 0 || v->active)
+        a->version_no = v->no;
+    return !v->active;
+}
+
+static int code_read(struct ask *ask, struct store *s, struct error *err) {
+    struct code_ask *a = container_of(ask, struct code_ask, ask);
+    struct version v = {0};
+    if (a->version_no == 0 && store_version_each(s, a->function_no, newest_or_active, a, err) < 0)
+        return -1;
+    if (store_version_get(s, a->version_no, &v, err) < 0)
+        return -1;
+    bool ours = v.function_no == a->function_no;
+    version_done(&v);
+    if (!ours)
+        return error_field(err, ERR_NOT_FOUND, "version", "the function has no such version");
+    return store_version_code(s, a->version_no, &a->code, err);
+}
+
+static void code_answer(struct ask *ask, const struct error *err) {
+    struct code_ask *a = container_of(ask, struct code_ask, ask);
+    a->done(a->arg, err, err ? NULL : a->code);
+    blob_unref(a->code);
+    free(a);
+}
+
+void core_code(struct core *c, struct loop *loop, uint32_t function_no, uint32_t version_no,
+               void (*done)(void *arg, const struct error *err, struct blob *code), void *arg) {
+    struct code_ask *a = x_alloc(sizeof *a);
+    a->ask = (struct ask){.core = c, .loop = loop, .read = code_read, .answer = code_answer};
+    a->function_no = function_no;
+    a->version_no = version_no;
+    a->done = done;
+    a->arg = arg;
+    ask_start(&a->ask);
+}
