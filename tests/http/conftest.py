@@ -1,0 +1,48 @@
+# SPDX-License-Identifier: Apache-2.0
+import os
+
+import contract
+import harness
+import pytest
+
+
+@pytest.fixture(scope="module")
+def shared():
+    """One server for the tests of a file."""
+    server = harness.Server()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def server(shared):
+    """The file's server, which must be as it was before the test, but for what is kept warm."""
+    before = harness.descriptors(shared.pid)
+    yield shared
+    shared.note_children()
+    shared.assert_settled(before)
+
+
+@pytest.fixture
+def start():
+    """Servers with settings of their own: start("--flag", …)."""
+    servers = []
+
+    def make(*flags, **more):
+        servers.append(harness.Server(*flags, **more))
+        return servers[-1]
+
+    yield make
+    for server in servers:
+        server.stop()
+
+
+def pytest_sessionfinish(session, exitstatus):
+    """A whole run must have called every operation of every document."""
+    if os.environ.get("KILN_WHOLE_SUITE") != "1" or exitstatus != 0:
+        return
+    missed = [o.name for o in contract.operations()
+              if (o.document["info"]["title"], o.name) not in contract.called]
+    if missed:
+        print(f"\noperations that no test called: {', '.join(missed)}")
+        session.exitstatus = 1
