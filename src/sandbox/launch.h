@@ -6,9 +6,9 @@
 
 #include "base/base.h"
 
-#define ZYGOTE_UID_BASE                                                                            \
-    1879048192u /* default first host uid of the 65,536 a zygote gets (root)                       \
-                 */
+/* First host uid of the 65,536 that a zygote gets as root, unless told otherwise: right behind the
+ * range that systemd gives to containers. */
+#define ZYGOTE_UID_BASE  1879048192u
 #define ZYGOTE_STEP_MAX  64
 #define ZYGOTE_REPORT_FD 4 /* where the launcher writes its struct zygote_report */
 

@@ -366,6 +366,11 @@ static int switch_root(void) {
 }
 
 int root_enter(const struct sandbox_config *cfg, bool root, const char **ret_step) {
+    *ret_step = "unshare the mount namespace";
+    if (unshare(CLONE_NEWNS) < 0)
+        return -errno;
+    /* Opened now, since our tmpfs may come to lie over it; not before, since only mounts of our
+     * own namespace can be bound. */
     cleanup_close int runtimes = -1;
     if (cfg->runtimes_dir) {
         runtimes = open(cfg->runtimes_dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
@@ -373,9 +378,6 @@ int root_enter(const struct sandbox_config *cfg, bool root, const char **ret_ste
         if (runtimes < 0)
             return -errno;
     }
-    *ret_step = "unshare the mount namespace";
-    if (unshare(CLONE_NEWNS) < 0)
-        return -errno;
     int r;
     *ret_step = "make mounts private";
     if ((r = mounts_private()) < 0)
