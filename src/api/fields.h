@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef KILN_API_FIELDS_H
+#define KILN_API_FIELDS_H
+
+/* JSON members into the model's fields, for every dialect: each dialect says which names its
+ * members have, the rules are the same. A member that is absent leaves the field as it is; -1 means
+ * ERR_INVALID, ERR_INVALID_RUNTIME or ERR_FORBIDDEN with *err naming the field. */
+
+#include "api/request.h"
+#include "json/tree.h"
+
+/* What a reader is shown instead of an environment value; given back, it keeps the stored one. */
+#define SECRET_MASK "***"
+
+/* The whole body as one JSON object; free with json_free(). An empty body is ERR_INVALID. */
+int fields_body(const struct request *r, struct json **ret, struct error *err);
+
+int fields_name(const struct json *o, const char *member, int flags, struct function *f,
+                struct error *err);
+int fields_runtime(const struct json *o, const char *member, int flags, struct function *f,
+                   struct error *err);
+int fields_handler(const struct json *o, const char *member, int flags, struct function *f,
+                   struct error *err);
+/* A map of strings, replaced as a whole. */
+int fields_pairs(const struct json *o, const char *member, struct pairs *to, struct error *err);
+/* The same; SECRET_MASK keeps the value that *TO holds under that name. */
+int fields_environment(const struct json *o, const char *member, struct pairs *to,
+                       struct error *err);
+/* O may be NULL; its members are "memory" and "cpu". */
+int fields_resources(const struct request *r, const struct json *o, struct function *f,
+                     struct error *err);
+int fields_timeout(const struct json *o, const char *member, struct function *f, struct error *err);
+int fields_replicas(const struct request *r, const struct json *o, const char *min_member,
+                    const char *max_member, struct function *f, struct error *err);
+int fields_network(const struct request *r, const struct json *o, const char *member,
+                   struct function *f, struct error *err);
+
+/* Replaces *TO. */
+void field_set(char **to, struct str value);
+
+/* Defaults filled in, as the engine will. */
+uint32_t function_timeout_ms(const struct request *r, const struct function *f);
+uint32_t function_max_instances(const struct request *r, const struct function *f);
+
+#endif

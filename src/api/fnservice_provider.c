@@ -1,0 +1,128 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* fnservice: what the provider can do, and whether it is well. Everything is true of this server as
+ * it runs: nothing that it could do elsewhere is claimed. */
+
+#include "api/fnservice.h"
+#include "routes.h"
+#include <ctype.h>
+#include <stdio.h>
+
+static const struct {
+    enum runtime_kind kind;
+    const char *spelling; /* of the documents */
+    const char *prefix;   /* of the spelling with the interpreter's own number */
+    unsigned parts;       /* of that number that the spelling has */
+} RUNTIMES[RUNTIME_COUNT] = {
+    {RUNTIME_PYTHON, "python3.9", "python", 2},
+    {RUNTIME_NODE, "nodejs18", "nodejs", 1},
+};
+
+/* "Python 3.11.2" → "python3.11"; "" where no number stands. */
+static void own_spelling(char *out, size_t size, const char *prefix, const char *interpreter,
+                         unsigned parts) {
+    const char *p = interpreter;
+    while (*p && !isdigit((unsigned char)*p))
+        p++;
+    const char *end = p;
+    while (isdigit((unsigned char)*end) || (*end == '.' && --parts > 0))
+        end++;
+    if (end > p)
+        (void)snprintf(out, size, "%s%.*s", prefix, (int)(end - p), p);
+    else
+        out[0] = '\0';
+}
+
+static void write_supported(struct json_w *w, const struct engine_info *info) {
+    jw_array_member(w, "supported_runtimes");
+    for (size_t i = 0; i < ARRAY_LEN(RUNTIMES); i++) {
+        const char *interpreter = info->interpreter[RUNTIMES[i].kind];
+        char own[64];
+        if (!interpreter[0])
+            continue;
+        jw_cstr(w, RUNTIMES[i].spelling);
+        own_spelling(own, sizeof(own), RUNTIMES[i].prefix, interpreter, RUNTIMES[i].parts);
+        if (own[0] && strcmp(own, RUNTIMES[i].spelling) != 0)
+            jw_cstr(w, own);
+    }
+    jw_end_array(w);
+}
+
+static void write_runtimes(struct json_w *w, const struct engine_info *info) {
+    jw_array_member(w, "runtimes");
+    for (size_t i = 0; i < ARRAY_LEN(RUNTIMES); i++) {
+        const char *interpreter = info->interpreter[RUNTIMES[i].kind];
+        jw_begin_object(w);
+        jw_cstr_member(w, "name", runtime_kind_name(RUNTIMES[i].kind));
+        jw_cstr_member(w, "interpreter", interpreter);
+        jw_bool_member(w, "available", interpreter[0] != '\0');
+        jw_end_object(w);
+    }
+    jw_end_array(w);
+}
+
+static void write_limits(struct json_w *w, const struct engine_info *info) {
+    jw_object_member(w, "limits");
+    jw_bool_member(w, "memory", info->memory_limits);
+    jw_bool_member(w, "cpu", info->cpu_limits);
+    jw_bool_member(w, "pids", info->pids_limits);
+    jw_bool_member(w, "egress", info->egress);
+    jw_end_object(w);
+}
+
+static void write_features(struct json_w *w, const struct core_config *config) {
+    jw_array_member(w, "supported_trigger_types");
+    jw_cstr(w, "http");
+    jw_end_array(w);
+    jw_bool_member(w, "supports_async", true);
+    jw_bool_member(w, "supports_logs", true);
+    jw_bool_member(w, "supports_metrics", true);
+    jw_bool_member(w, "supports_environment_vars", true);
+    jw_bool_member(w, "supports_custom_images", false);
+    jw_u64_member(w, "max_memory_mb", config->engine.memory_max / MIB);
+    jw_u64_member(w, "max_timeout_secs", TIMEOUT_MS_MAX / MS_PER_S);
+    jw_u64_member(w, "max_payload_size_mb", config->body_max / MIB);
+    jw_bool_member(w, "supports_scale_to_zero", true);
+    jw_bool_member(w, "supports_auto_scaling", true);
+    jw_bool_member(w, "supports_https", false);
+    jw_bool_member(w, "supports_warm_pool", true);
+}
+
+void op_fnservice_get_provider_capabilities(struct request *r) {
+    const struct core_config *config = core_config_of(r->core);
+    struct core_stats stats;
+    core_stats(r->core, &stats);
+    struct buf body = BUF_INIT(REPLY_MAX);
+    struct json_w w;
+    json_w_init(&w, &body);
+    jw_begin_object(&w);
+    jw_cstr_member(&w, "name", "local");
+    jw_cstr_member(&w, "version", config->version);
+    jw_cstr_member(&w, "description", "kiln's own engine: sandboxed processes on this machine");
+    jw_bool_member(&w, "supports_versioning", true);
+    write_supported(&w, &stats.engine);
+    write_features(&w, config);
+    write_runtimes(&w, &stats.engine);
+    jw_cstr_member(&w, "isolation", stats.engine.isolation);
+    write_limits(&w, &stats.engine);
+    jw_end_object(&w);
+    fnservice_send(r, 200, &w, &body);
+}
+
+static void on_health(void *arg, const struct error *err) {
+    struct buf body = BUF_INIT(REPLY_MAX);
+    struct json_w w;
+    json_w_init(&w, &body);
+    jw_begin_object(&w);
+    if (err) {
+        jw_cstr_member(&w, "error", "Provider unhealthy");
+        jw_cstr_member(&w, "details", err->text);
+    } else {
+        jw_cstr_member(&w, "status", "healthy");
+    }
+    jw_end_object(&w);
+    fnservice_send(arg, err ? 503 : 200, &w, &body);
+}
+
+void op_fnservice_get_provider_health(struct request *r) {
+    core_health(r->core, r->loop, on_health, r);
+}

@@ -1,0 +1,208 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* fnservice: versions. */
+
+#include "api/fields.h"
+#include "api/fnservice.h"
+#include "routes.h"
+
+static void write_version(struct json_w *w, const struct function *f, const struct version *v,
+                          bool detail) {
+    jw_begin_object(w);
+    fnservice_write_id(w, "id", "ver-", v->no);
+    jw_cstr_member(w, "workspace_id", f->workspace);
+    fnservice_write_id(w, "function_id", "func-", f->no);
+    jw_cstr_member(w, "function_name", f->name);
+    jw_u64_member(w, "version", v->number);
+    jw_cstr_member(w, "build_status", build_status_name(v->build));
+    jw_time_member(w, "created_at", v->created_us);
+    jw_bool_member(w, "is_active", v->active);
+    if (detail) {
+        jw_u64_member(w, "code_size", v->code_len);
+        jw_cstr_member(w, "build_log", v->build_log ? v->build_log : "");
+    }
+    jw_end_object(w);
+}
+
+/* ---- deploy ---- */
+
+static void on_deployed(void *arg, const struct error *err, const struct version *v) {
+    struct request *r = arg;
+    if (err) {
+        request_fail(r, err);
+        return;
+    }
+    struct buf body = BUF_INIT(REPLY_MAX);
+    struct json_w w;
+    json_w_init(&w, &body);
+    write_version(&w, r->function, v, false);
+    fnservice_send(r, 201, &w, &body);
+}
+
+static int read_deploy(const struct json *o, uint32_t *ret_number, struct buf *code,
+                       struct error *err) {
+    int64_t number = 0;
+    struct str image = STR_NULL;
+    if (json_get_str(o, "image", JSON_NULLABLE, &image, err) < 0 ||
+        json_get_int(o, "version", JSON_NULLABLE, 1, VERSIONS_MAX, &number, err) < 0)
+        return -1;
+    bool has_code = json_has(o, "source_code") && !json_has_null(o, "source_code");
+    if (image.len > 0 && !has_code)
+        return json_fail_member(o, "image", err,
+                                "is not served by this version of kiln: give source_code");
+    if (image.len > 0)
+        return json_fail_member(o, "image", err,
+                                "is not served by this version of kiln: leave it out");
+    *ret_number = (uint32_t)number;
+    return fnservice_base64(o, "source_code", JSON_REQUIRED | JSON_NONEMPTY, code, err);
+}
+
+void op_fnservice_deploy_version(struct request *r) {
+    cleanup_json struct json *o = NULL;
+    cleanup_buf struct buf code = BUF_INIT(CODE_MAX);
+    uint32_t number = 0;
+    struct error err;
+    if (fnservice_function(r, &err) < 0 || fields_body(r, &o, &err) < 0 ||
+        read_deploy(o, &number, &code, &err) < 0) {
+        request_fail(r, &err);
+        return;
+    }
+    core_version_deploy(r->core, r->loop, &r->who, r->function->no, number, buf_str(&code),
+                        on_deployed, r);
+}
+
+/* ---- list ---- */
+
+static void write_summary(struct json_w *w, const struct version *v) {
+    jw_begin_object(w);
+    fnservice_write_id(w, "id", "ver-", v->no);
+    jw_u64_member(w, "version", v->number);
+    jw_cstr_member(w, "build_status", build_status_name(v->build));
+    jw_time_member(w, "created_at", v->created_us);
+    jw_bool_member(w, "is_active", v->active);
+    jw_end_object(w);
+}
+
+static void on_list(void *arg, const struct error *err, const struct version *v, size_t n) {
+    if (err) {
+        request_fail(arg, err);
+        return;
+    }
+    struct buf body = BUF_INIT(REPLY_MAX);
+    struct json_w w;
+    json_w_init(&w, &body);
+    jw_begin_object(&w);
+    jw_array_member(&w, "versions");
+    for (size_t i = 0; i < n; i++)
+        write_summary(&w, &v[i]);
+    jw_end_array(&w);
+    jw_end_object(&w);
+    fnservice_send(arg, 200, &w, &body);
+}
+
+void op_fnservice_list_versions(struct request *r) {
+    struct error err;
+    if (fnservice_function(r, &err) < 0)
+        request_fail(r, &err);
+    else
+        core_versions(r->core, r->loop, r->function->no, on_list, r);
+}
+
+/* ---- one version, named by id or by number ---- */
+
+struct wanted {
+    uint32_t no, number; /* one of them is 0 */
+};
+
+static int read_wanted(struct request *r, struct error *err) {
+    struct str s = r->params[FN_THIRD];
+    struct wanted w = {.no = id_parse(s, "ver-")};
+    uint64_t number = 0;
+    if (s.len > 1 && s.p[0] == 'v')
+        s = str_n(s.p + 1, s.len - 1);
+    if (!w.no && str_u64(s, VERSIONS_MAX, &number) < 0)
+        number = 0;
+    w.number = (uint32_t)number;
+    if (!w.no && !w.number)
+        return error_field(err, ERR_NOT_FOUND, "version", "Version not found");
+    r->state = x_memdup(&w, sizeof(w));
+    r->free_state = free;
+    return 0;
+}
+
+static const struct version *find(const struct request *r, const struct version *v, size_t n,
+                                  struct error *err) {
+    const struct wanted *w = r->state;
+    for (size_t i = 0; i < n; i++) {
+        if (w->no ? v[i].no == w->no : v[i].number == w->number)
+            return &v[i];
+    }
+    (void)error_field(err, ERR_NOT_FOUND, "version", "Version not found");
+    return NULL;
+}
+
+static void on_get(void *arg, const struct error *err, const struct version *list, size_t n) {
+    struct request *r = arg;
+    struct error missing;
+    const struct version *v = err ? NULL : find(r, list, n, &missing);
+    if (!v) {
+        request_fail(r, err ? err : &missing);
+        return;
+    }
+    struct buf body = BUF_INIT(REPLY_MAX);
+    struct json_w w;
+    json_w_init(&w, &body);
+    write_version(&w, r->function, v, true);
+    fnservice_send(r, 200, &w, &body);
+}
+
+void op_fnservice_get_version(struct request *r) {
+    struct error err;
+    if (fnservice_function(r, &err) < 0 || read_wanted(r, &err) < 0)
+        request_fail(r, &err);
+    else
+        core_versions(r->core, r->loop, r->function->no, on_get, r);
+}
+
+static void on_activated(void *arg, const struct error *err) {
+    if (err)
+        request_fail(arg, err);
+    else
+        fnservice_message(arg, "Version activated successfully");
+}
+
+static void activate(struct request *r, uint32_t version_no) {
+    core_version_activate(r->core, r->loop, &r->who, r->function->no, version_no, on_activated, r);
+}
+
+static void on_found(void *arg, const struct error *err, const struct version *list, size_t n) {
+    struct request *r = arg;
+    struct error missing;
+    const struct version *v = err ? NULL : find(r, list, n, &missing);
+    if (v)
+        activate(r, v->no);
+    else
+        request_fail(r, err ? err : &missing);
+}
+
+void op_fnservice_activate_version(struct request *r) {
+    struct error err;
+    if (fnservice_function(r, &err) < 0 || read_wanted(r, &err) < 0)
+        request_fail(r, &err);
+    else
+        core_versions(r->core, r->loop, r->function->no, on_found, r);
+}
+
+static void on_rolled_back(void *arg, const struct error *err, uint32_t number UNUSED) {
+    if (err)
+        request_fail(arg, err);
+    else
+        fnservice_message(arg, "Rollback successful");
+}
+
+void op_fnservice_rollback_version(struct request *r) {
+    struct error err;
+    if (fnservice_function(r, &err) < 0)
+        request_fail(r, &err);
+    else
+        core_rollback(r->core, r->loop, &r->who, r->function->no, on_rolled_back, r);
+}

@@ -1,0 +1,387 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* kube: list, create, get, replace. */
+
+#include "api/fields.h"
+#include "api/internal.h"
+#include "api/kube.h"
+#include "routes.h"
+#include "json/write.h"
+#include <stdio.h>
+
+/* ---- out ---- */
+
+static const char *state_name(enum function_status s) {
+    switch (s) {
+    case FN_PENDING:
+    case FN_BUILDING:
+        return "deploying";
+    case FN_READY:
+        return "running";
+    case FN_ERROR:
+        return "error";
+    case FN_DELETING:
+        return "deleting";
+    }
+    return "error";
+}
+
+struct triggers {
+    struct trigger *v[TRIGGERS_MAX];
+    size_t n;
+};
+
+static bool take_trigger(void *arg, const struct trigger *t) {
+    struct triggers *g = arg;
+    g->v[g->n++] = trigger_ref((struct trigger *)(uintptr_t)t);
+    return g->n < ARRAY_LEN(g->v);
+}
+
+static void triggers_get(struct request *r, const struct function *f, struct triggers *ret) {
+    ret->n = 0;
+    core_triggers_each(r->core, f->no, take_trigger, ret);
+}
+
+static void triggers_done(struct triggers *g) {
+    for (size_t i = 0; i < g->n; i++)
+        trigger_unref(g->v[i]);
+}
+
+/* Where it can be reached in truth: its first http trigger, else its invoke URL. */
+static void write_endpoint(struct json_w *w, const struct request *r, const struct function *f,
+                           const struct triggers *g) {
+    cleanup_free char *url = NULL;
+    for (size_t i = g->n; i > 0 && !url; i--) {
+        const struct trigger *t = g->v[i - 1];
+        const char *path = pairs_get(&t->config, "path");
+        if (t->type == TRIGGER_HTTP && t->enabled && path)
+            url = x_asprintf("%s%s", r->api->gateway_url, path);
+    }
+    if (!url)
+        url = x_asprintf("%s/api/v1/functions/%s/invoke", r->api->public_url, f->name);
+    jw_cstr_member(w, "endpoint", url);
+}
+
+static void write_status(struct json_w *w, const struct request *r, const struct function *f,
+                         const struct triggers *g) {
+    jw_object_member(w, "status");
+    jw_cstr_member(w, "state", state_name(f->status));
+    jw_u64_member(w, "replicas", core_function_instances(r->core, f->no));
+    write_endpoint(w, r, f, g);
+    if (f->deployed_us)
+        jw_time_member(w, "lastDeployment", f->deployed_us);
+    jw_end_object(w);
+}
+
+static void write_names(struct json_w *w, const struct function *f) {
+    jw_cstr_member(w, "name", f->name);
+    jw_cstr_member(w, "runtime", f->runtime);
+    jw_cstr_member(w, "handler", f->handler);
+}
+
+static void write_replicas(struct json_w *w, const struct request *r, const struct function *f) {
+    jw_u64_member(w, "minReplicas", f->min_instances);
+    jw_u64_member(w, "maxReplicas", function_max_instances(r, f));
+}
+
+static void write_summary(struct json_w *w, struct request *r, const struct function *f) {
+    struct triggers g;
+    triggers_get(r, f, &g);
+    jw_begin_object(w);
+    write_names(w, f);
+    write_replicas(w, r, f);
+    write_status(w, r, f, &g);
+    jw_end_object(w);
+    triggers_done(&g);
+}
+
+static void write_trigger(struct json_w *w, const struct trigger *t) {
+    static const char *const TYPES[] = {[TRIGGER_HTTP] = "http",
+                                        [TRIGGER_SCHEDULE] = "cron",
+                                        [TRIGGER_EVENT] = "event",
+                                        [TRIGGER_QUEUE] = "queue"};
+    jw_begin_object(w);
+    jw_cstr_member(w, "type", TYPES[t->type]);
+    jw_object_member(w, "config");
+    for (size_t i = 0; i < t->config.n; i++)
+        jw_cstr_member(w, t->config.v[i].key, t->config.v[i].value);
+    jw_end_object(w);
+    jw_end_object(w);
+}
+
+static void send(struct request *r, int status, struct json_w *w, struct buf *body) {
+    if (json_w_done(w) == 0) {
+        request_json(r, status, body);
+        return;
+    }
+    struct error err;
+    (void)error_set(&err, ERR_INTERNAL, "the reply is over %zu bytes", body->max);
+    buf_done(body);
+    request_fail(r, &err);
+}
+
+/* ---- list ---- */
+
+struct gather {
+    struct function **v;
+    size_t n, cap;
+};
+
+static bool take(void *arg, const struct function *f) {
+    struct gather *g = arg;
+    if (g->n == g->cap) {
+        g->cap = g->cap ? 2 * g->cap : 64;
+        g->v = x_realloc(g->v, g->cap * sizeof(*g->v));
+    }
+    g->v[g->n++] = function_ref((struct function *)(uintptr_t)f);
+    return true;
+}
+
+void op_kube_list_functions(struct request *r) {
+    struct gather g = {0};
+    core_functions_each(r->core, r->workspace, STR(DEFAULT_PROJECT), take, &g);
+    struct buf body = BUF_INIT(REPLY_MAX);
+    struct json_w w;
+    json_w_init(&w, &body);
+    jw_begin_array(&w);
+    for (size_t i = 0; i < g.n; i++) {
+        write_summary(&w, r, g.v[i]);
+        function_unref(g.v[i]);
+    }
+    free(g.v);
+    jw_end_array(&w);
+    send(r, 200, &w, &body);
+}
+
+/* ---- get ---- */
+
+/* Source is text; what is not (an archive) is shown as base64. */
+static void write_code(struct json_w *w, const struct blob *code) {
+    struct str bytes = code ? str_n(code->bytes, code->len) : STR("");
+    if (str_is_utf8(bytes)) {
+        jw_str_member(w, "code", bytes);
+        return;
+    }
+    jw_key(w, "code");
+    jw_base64(w, bytes);
+    jw_bool_member(w, "codeIsBase64", true);
+}
+
+static void write_function(struct json_w *w, struct request *r, const struct function *f,
+                           const struct blob *code) {
+    struct triggers g;
+    triggers_get(r, f, &g);
+    jw_begin_object(w);
+    write_names(w, f);
+    write_code(w, code);
+    jw_object_member(w, "environment");
+    for (size_t i = 0; i < f->env.n; i++)
+        jw_cstr_member(w, f->env.v[i].key, SECRET_MASK);
+    jw_end_object(w);
+    write_replicas(w, r, f);
+    jw_array_member(w, "triggers");
+    for (size_t i = g.n; i > 0; i--)
+        write_trigger(w, g.v[i - 1]);
+    jw_end_array(w);
+    write_status(w, r, f, &g);
+    jw_end_object(w);
+    triggers_done(&g);
+}
+
+static void on_code(void *arg, const struct error *err, struct blob *code) {
+    struct request *r = arg;
+    if (err) {
+        request_fail(r, err);
+        return;
+    }
+    struct buf body = BUF_INIT(REPLY_MAX);
+    struct json_w w;
+    json_w_init(&w, &body);
+    write_function(&w, r, r->function, code);
+    send(r, 200, &w, &body);
+}
+
+void op_kube_get_function(struct request *r) {
+    struct error err;
+    if (kube_function(r, &err) < 0)
+        request_fail(r, &err);
+    else
+        core_code(r->core, r->loop, r->function->no, 0, on_code, r);
+}
+
+/* ---- in ---- */
+
+struct draft {
+    struct function *function;
+    struct str code; /* in the JSON tree */
+    struct trigger **triggers;
+    size_t n_triggers;
+};
+
+static void draft_done(struct draft *d) {
+    function_unref(d->function);
+    for (size_t i = 0; i < d->n_triggers; i++)
+        trigger_unref(d->triggers[i]);
+    free(d->triggers);
+}
+
+/* This dialect's triggers have no method: any serves. Nor a name: their place in the list is it. */
+static int read_trigger(const struct json *o, size_t index, const struct function *f,
+                        struct trigger *t, struct error *err) {
+    struct str type = STR_NULL;
+    char name[32];
+    (void)snprintf(name, sizeof(name), "http-%zu", index + 1);
+    field_set(&t->name, str_of(name));
+    if (json_get_str(o, "type", JSON_REQUIRED, &type, err) < 0)
+        return -1;
+    if (str_is(type, "cron") || str_is(type, "queue"))
+        return json_fail_member(o, "type", err,
+                                "%.*s is not served by this version of kiln, which has http "
+                                "triggers",
+                                STR_ARG(type));
+    if (!str_is(type, "http"))
+        return json_fail_member(o, "type", err, "must be http");
+    if (fields_pairs(o, "config", &t->config, err) < 0)
+        return -1;
+    if (!pairs_get(&t->config, "method"))
+        pairs_add(&t->config, STR("method"), STR("ANY"));
+    t->type = TRIGGER_HTTP;
+    t->enabled = true;
+    return check_trigger(t, f->name, err);
+}
+
+static int read_triggers(const struct json *o, struct draft *d, struct error *err) {
+    const struct json *list = NULL;
+    if (json_get_array(o, "triggers", JSON_NULLABLE, &list, err) < 0)
+        return -1;
+    size_t n = json_count(list);
+    if (n > TRIGGERS_MAX)
+        return json_fail_member(o, "triggers", err, "must have at most %d items", TRIGGERS_MAX);
+    d->triggers = x_calloc(n + 1, sizeof(*d->triggers));
+    for (size_t i = 0; i < n; i++) {
+        const struct json *item = json_item(list, i);
+        struct trigger *t = d->triggers[d->n_triggers++] = trigger_new();
+        if (json_kind(item) != JSON_KIND_OBJECT)
+            return json_fail(item, err, "must be an object");
+        if (read_trigger(item, i, d->function, t, err) < 0)
+            return -1;
+    }
+    return 0;
+}
+
+static int read_code(const struct json *o, struct draft *d, struct error *err) {
+    if (json_get_str(o, "code", JSON_REQUIRED | JSON_NONEMPTY, &d->code, err) < 0)
+        return -1;
+    if (d->code.len > CODE_MAX)
+        return error_field(err, ERR_TOO_LARGE, "code", "\"code\" is over the limit of %zu bytes",
+                           (size_t)CODE_MAX);
+    return 0;
+}
+
+#define HANDLER_DEFAULT "handler"
+
+/* D->function is fresh, but for its place, name and stored environment. */
+static int read_draft(const struct request *r, const struct json *o, struct draft *d,
+                      struct error *err) {
+    struct function *f = d->function;
+    field_set(&f->handler, STR(HANDLER_DEFAULT));
+    struct pairs stored = f->env;
+    f->env = (struct pairs){0};
+    bool given = json_has(o, "environment") && !json_has_null(o, "environment");
+    if (given)
+        f->env = stored; /* for masks; replaced as a whole */
+    else
+        pairs_done(&stored);
+    if (fields_runtime(o, "runtime", JSON_REQUIRED, f, err) < 0 ||
+        fields_handler(o, "handler", JSON_NULLABLE, f, err) < 0 || read_code(o, d, err) < 0 ||
+        fields_environment(o, "environment", &f->env, err) < 0 ||
+        fields_replicas(r, o, "minReplicas", "maxReplicas", f, err) < 0 ||
+        fields_resources(r, o, f, err) < 0 || fields_timeout(o, "timeout", f, err) < 0)
+        return -1;
+    return read_triggers(o, d, err);
+}
+
+/* ---- create ---- */
+
+static void on_created(void *arg, const struct error *err, struct function *f) {
+    struct request *r = arg;
+    if (err) {
+        request_fail(r, err);
+        return;
+    }
+    struct buf body = BUF_INIT(REPLY_MAX);
+    struct json_w w;
+    json_w_init(&w, &body);
+    jw_begin_object(&w);
+    write_names(&w, f);
+    jw_object_member(&w, "status");
+    jw_cstr_member(&w, "state", state_name(f->status));
+    jw_end_object(&w);
+    jw_end_object(&w);
+    send(r, 201, &w, &body);
+}
+
+void op_kube_create_function(struct request *r) {
+    cleanup_json struct json *o = NULL;
+    struct draft d = {.function = function_new()};
+    struct error err;
+    field_set(&d.function->workspace, r->workspace);
+    field_set(&d.function->project, STR(DEFAULT_PROJECT));
+    if (fields_body(r, &o, &err) < 0 ||
+        fields_name(o, "name", JSON_REQUIRED, d.function, &err) < 0 ||
+        read_draft(r, o, &d, &err) < 0) {
+        draft_done(&d);
+        request_fail(r, &err);
+        return;
+    }
+    struct core_draft draft = {
+        .function = d.function, .code = d.code, .triggers = d.triggers, .n_triggers = d.n_triggers};
+    core_function_create(r->core, r->loop, &r->who, &draft, on_created, r);
+}
+
+/* ---- replace ---- */
+
+static void on_replaced(void *arg, const struct error *err, struct function *f) {
+    struct request *r = arg;
+    if (err) {
+        request_fail(r, err);
+        return;
+    }
+    struct buf body = BUF_INIT(REPLY_MAX);
+    struct json_w w;
+    json_w_init(&w, &body);
+    write_summary(&w, r, f);
+    send(r, 200, &w, &body);
+}
+
+/* A clone, so that it stays the same function, with everything that a body may say at its default.
+ * What this dialect cannot say (labels, annotations, network) stays. */
+static struct function *blank(const struct function *f) {
+    struct function *b = function_clone(f);
+    free(b->memory);
+    free(b->cpu);
+    b->memory = b->cpu = NULL;
+    b->memory_bytes = 0;
+    b->cpu_milli = b->timeout_ms = b->min_instances = b->max_instances = 0;
+    return b;
+}
+
+void op_kube_replace_function(struct request *r) {
+    cleanup_json struct json *o = NULL;
+    struct error err;
+    if (kube_function(r, &err) < 0 || fields_body(r, &o, &err) < 0) {
+        request_fail(r, &err);
+        return;
+    }
+    struct draft d = {.function = blank(r->function)};
+    if (read_draft(r, o, &d, &err) < 0) {
+        draft_done(&d);
+        request_fail(r, &err);
+        return;
+    }
+    struct core_update update = {.function = d.function,
+                                 .code = d.code,
+                                 .triggers_given = true,
+                                 .triggers = d.triggers,
+                                 .n_triggers = d.n_triggers};
+    core_function_update(r->core, r->loop, &r->who, &update, on_replaced, r);
+}

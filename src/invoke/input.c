@@ -1,0 +1,107 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Requests into calls. */
+
+#include "invoke/invoke.h"
+#include "json/scan.h"
+
+/* Of one connection (RFC 9110 section 7.6.1), of a proxy, or settled before the function runs. */
+static const char *const CONNECTION_HEADERS[] = {
+    "connection",
+    "content-length",
+    "expect",
+    "keep-alive",
+    "proxy-authenticate",
+    "proxy-authorization",
+    "proxy-connection",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+    "http2-settings",
+};
+
+static bool is_connection_header(struct str name) {
+    for (size_t i = 0; i < ARRAY_LEN(CONNECTION_HEADERS); i++) {
+        if (str_ieq(name, str_of(CONNECTION_HEADERS[i])))
+            return true;
+    }
+    return false;
+}
+
+bool invoke_header_passes(struct str lower_name, enum invoke_pass pass) {
+    if (pass == INVOKE_PRIVATE && str_is(lower_name, "authorization"))
+        return false;
+    return !is_connection_header(lower_name);
+}
+
+/* Connection: close, X-Hop names X-Hop as a header of this connection alone. */
+static bool named_by_connection(struct str connection, struct str lower_name) {
+    while (connection.p) {
+        if (str_ieq(str_trim(str_cut(&connection, ',')), lower_name))
+            return true;
+    }
+    return false;
+}
+
+void invoke_input_headers(struct engine_input *in, const struct http_head *head,
+                          enum invoke_pass pass) {
+    struct str connection = http_head_get(head, "connection");
+    for (size_t i = 0; i < head->n_headers; i++) {
+        struct http_header h = head->headers[i];
+        if (invoke_header_passes(h.name, pass) && !named_by_connection(connection, h.name))
+            engine_input_header(in, h.name, h.value);
+    }
+}
+
+int invoke_input_query(struct engine_input *in, struct str raw, struct arena *a,
+                       struct error *err) {
+    struct str name, value;
+    int rc = 0;
+    while (raw.p && (rc = url_query_next(&raw, a, &name, &value)) > 0)
+        engine_input_query(in, name, value);
+    if (rc < 0)
+        return error_field(err, ERR_INVALID, "query", "the query has a broken %%-escape");
+    return 0;
+}
+
+static struct str media_type(struct str content_type) {
+    return str_trim(str_cut(&content_type, ';'));
+}
+
+static bool ends_ieq(struct str s, const char *suffix) {
+    struct str want = str_of(suffix);
+    return s.len >= want.len && str_ieq(str_n(s.p + s.len - want.len, want.len), want);
+}
+
+bool invoke_is_json_type(struct str content_type) {
+    struct str type = media_type(content_type);
+    return str_ieq(type, STR("application/json")) || ends_ieq(type, "+json");
+}
+
+static bool is_text_type(struct str content_type) {
+    static const char *const TEXT[] = {
+        "application/json",     "application/x-www-form-urlencoded",
+        "application/xml",      "application/javascript",
+        "application/x-ndjson", "application/yaml",
+        "application/graphql",
+    };
+    struct str type = media_type(content_type);
+    for (size_t i = 0; i < ARRAY_LEN(TEXT); i++) {
+        if (str_ieq(type, str_of(TEXT[i])))
+            return true;
+    }
+    return ends_ieq(type, "+xml") || ends_ieq(type, "+json") ||
+           (type.len >= 5 && str_ieq(str_n(type.p, 5), STR("text/")));
+}
+
+enum wire_body invoke_body_kind(struct str content_type, struct str body) {
+    if (body.len == 0)
+        return WIRE_BODY_NONE;
+    bool typed = content_type.p != NULL;
+    bool json = typed ? invoke_is_json_type(content_type) : body.p[0] == '{' || body.p[0] == '[';
+    if (json && json_check(body, NULL) == 0)
+        return WIRE_BODY_JSON;
+    if ((!typed || is_text_type(content_type)) && str_is_utf8(body))
+        return WIRE_BODY_TEXT;
+    return WIRE_BODY_BYTES;
+}
