@@ -14,7 +14,9 @@
  * with a copy of resolv.conf, no capability, a seccomp allow list. It takes the resolver once, at
  * its start. IPv4 only; TCP, UDP and ICMP echo only; no IP fragments, so no datagram that is
  * larger than the MTU. A refused packet is answered with ICMP "administratively prohibited", which
- * connect(2) reports as EHOSTUNREACH at once. */
+ * connect(2) reports as EHOSTUNREACH at once. At the limit of sockets new connections wait: their
+ * SYN is dropped and repeated by the instance's kernel. A connection that the far side closed first
+ * counts for 10 s more (TIME_WAIT); each may hold 256 KiB of buffers. */
 
 #include "base/base.h"
 
@@ -25,13 +27,13 @@
 #define EGRESS_PREFIX_LEN   24
 #define EGRESS_MTU          1500
 
-#define EGRESS_ALLOW_MAX   64   /* entries of an allow list */
-#define EGRESS_TAPS_MAX    4096 /* instances at once */
-#define EGRESS_SOCKETS_MAX 128  /* connections and UDP ports of one instance */
-#define EGRESS_SOCKETS_TOTAL                                                                       \
-    8192 /* of all; each TCP one may hold 256 KiB; RLIMIT_NOFILE may lower it */
+#define EGRESS_ALLOW_MAX     64    /* entries of an allow list */
+#define EGRESS_TAPS_MAX      4096  /* instances at once */
+#define EGRESS_SOCKETS_MAX   512   /* connections and UDP ports of one instance */
+#define EGRESS_SOCKETS_TOTAL 16384 /* of all; RLIMIT_NOFILE may lower it */
+8192 /* of all; each TCP one may hold 256 KiB; RLIMIT_NOFILE may lower it */
 
-struct egress_cidr {
+    struct egress_cidr {
     uint32_t addr, mask;
 };
 struct egress_allow {
@@ -54,7 +56,7 @@ struct egress_stats {
     uint64_t packets;    /* from instances */
     uint64_t refused;    /* destination or protocol not allowed */
     uint64_t malformed;  /* dropped without an answer: truncated, spoofed, fragments, options */
-    uint64_t over_limit; /* new connections refused by EGRESS_SOCKETS_MAX or _TOTAL */
+    uint64_t over_limit; /* packets that EGRESS_SOCKETS_MAX or _TOTAL kept from opening a socket */
 };
 
 struct egress;

@@ -292,7 +292,8 @@ static void input(struct tap *tap, const uint8_t *frame, size_t len) {
         count(&stats->malformed, 1);
     } else {
         count(v == VERDICT_PASS ? &stats->over_limit : &stats->refused, 1);
-        reject(tap, frame, len);
+        if (v == VERDICT_REJECT || tap->opening.protocol != IPPROTO_TCP) /* TCP tries again */
+            reject(tap, frame, len);
     }
 }
 
