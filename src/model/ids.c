@@ -22,7 +22,7 @@ uint32_t id_parse(struct str s, const char *prefix) {
 }
 
 const char *invocation_id_text(char out[ID_TEXT_MAX], const struct ulid *u) {
-    memcpy(out, "inv-", 4);
+    (void)snprintf(out, ID_TEXT_MAX, "inv-");
     ulid_text(u, out + 4);
     return out;
 }

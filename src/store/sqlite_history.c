@@ -162,7 +162,7 @@ static int bound_range(struct store *s, const struct log_filter *f, struct line_
                        struct error *err) {
     int64_t until = f->until_us ? f->until_us : INT64_MAX, from = f->since_us;
     if (!is_zero(&f->invocation)) {
-        struct invocation v;
+        struct invocation v = {.ended_us = 0};
         struct error none;
         int64_t born = (int64_t)ulid_ms(&f->invocation) * 1000 - LINES_BEFORE_US;
         from = from > born ? from : born;

@@ -184,7 +184,7 @@ char *read_text(struct query *q) {
 void read_fixed(struct query *q, char *out, size_t size) {
     struct str s = read_str(q);
     size_t n = s.len < size ? s.len : size - 1;
-    if (n)
+    if (s.p && n)
         memcpy(out, s.p, n);
     out[n] = '\0';
 }
@@ -192,7 +192,7 @@ void read_fixed(struct query *q, char *out, size_t size) {
 void read_ulid(struct query *q, struct ulid *ret) {
     struct str s = read_str(q);
     *ret = (struct ulid){{0}};
-    if (s.len == sizeof(ret->b))
+    if (s.p && s.len == sizeof(ret->b))
         memcpy(ret->b, s.p, s.len);
 }
 

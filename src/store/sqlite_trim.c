@@ -9,9 +9,9 @@
 #include "store/sqlite.h"
 
 #define FUNCTIONS_A_CALL   256
-#define EVENTS_AGE_US      (90 * 24 * 3600 * 1000000ll)
-#define MINUTE_US          60000000ll
-#define STEP_MIN_US        1000000ll
+#define EVENTS_AGE_US      (90 * 24 * 3600 * 1000000LL)
+#define MINUTE_US          60000000LL
+#define STEP_MIN_US        1000000LL
 #define STATE_PAGES_KEPT   2048 /* queued calls come and go */
 #define HISTORY_PAGES_KEPT 64
 #define FREE_PAGES_A_CALL  1024
