@@ -31,9 +31,8 @@
 #define EGRESS_TAPS_MAX      4096  /* instances at once */
 #define EGRESS_SOCKETS_MAX   512   /* connections and UDP ports of one instance */
 #define EGRESS_SOCKETS_TOTAL 16384 /* of all; RLIMIT_NOFILE may lower it */
-8192 /* of all; each TCP one may hold 256 KiB; RLIMIT_NOFILE may lower it */
 
-    struct egress_cidr {
+struct egress_cidr {
     uint32_t addr, mask;
 };
 struct egress_allow {
