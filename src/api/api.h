@@ -11,8 +11,6 @@
 struct api;
 
 struct api_config {
-    const char *public_url;  /* "http://127.0.0.1:8080": where this API is reached; copied */
-    const char *gateway_url; /* "http://127.0.0.1:8081": where http triggers are reached; copied */
     /* Prices of costEstimate; negative: the default (API_PRICE_…). */
     double price_gb_second, price_request;
 };
@@ -21,6 +19,9 @@ struct api_config {
 
 /* CORE outlives the api. */
 struct api *api_new(struct core *core, const struct api_config *config);
+/* Before the loops run: where this API ("http://127.0.0.1:8080") and http triggers are reached, as
+ * they stand in `endpoint`. Copied. */
+void api_set_urls(struct api *a, const char *public_url, const char *gateway_url);
 void api_free(struct api *a); /* after the servers that use it; NULL is fine */
 /* Sets user, on_head, on_call, on_error and body_max of a server's configuration. */
 void api_http(struct api *a, struct http_config *http);

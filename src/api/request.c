@@ -115,12 +115,19 @@ static void on_error(void *user UNUSED, const struct http_head *head, int status
 struct api *api_new(struct core *core, const struct api_config *config) {
     struct api *a = x_alloc(sizeof(*a));
     a->core = core;
-    a->public_url = x_strdup(config->public_url ? config->public_url : "");
-    a->gateway_url = x_strdup(config->gateway_url ? config->gateway_url : "");
+    a->public_url = x_strdup("");
+    a->gateway_url = x_strdup("");
     a->price_gb_second =
         config->price_gb_second >= 0 ? config->price_gb_second : API_PRICE_GB_SECOND;
     a->price_request = config->price_request >= 0 ? config->price_request : API_PRICE_REQUEST;
     return a;
+}
+
+void api_set_urls(struct api *a, const char *public_url, const char *gateway_url) {
+    free(a->public_url);
+    free(a->gateway_url);
+    a->public_url = x_strdup(public_url);
+    a->gateway_url = x_strdup(gateway_url);
 }
 
 void api_free(struct api *a) {

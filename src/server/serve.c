@@ -37,7 +37,6 @@ struct server {
     struct store *store;
     struct core *core;
     struct api *api;
-    struct http_trigger *gateway;
     uint16_t api_port, gateway_port;
     char api_url[128], gateway_url[128];
     struct loop_io signals;
@@ -239,7 +238,7 @@ static int bind_listeners(struct server *sv, struct error *err) {
             listen_at(w->api, sv->settings->listen, &sv->api_port, err) < 0)
             return -1;
         config = http_settings(sv->settings, sv->loops[i]);
-        http_trigger_http(sv->gateway, &config);
+        http_trigger_http(sv->core, &config);
         if (http_server_new(&config, &w->gateway, err) < 0 ||
             listen_at(w->gateway, sv->settings->gateway, &sv->gateway_port, err) < 0)
             return -1;
@@ -248,7 +247,6 @@ static int bind_listeners(struct server *sv, struct error *err) {
 }
 
 static int start_faces(struct server *sv, struct error *err) {
-    sv->gateway = http_trigger_new(sv->core);
     sv->api = api_new(sv->core, &(struct api_config){.price_gb_second = -1, .price_request = -1});
     if (bind_listeners(sv, err) < 0)
         return -1;
@@ -314,7 +312,6 @@ static void take_down(struct server *sv) {
         http_server_free(sv->workers[i].gateway);
     }
     api_free(sv->api);
-    http_trigger_free(sv->gateway);
     store_close(sv->store); /* its last jobs still speak to core */
     core_free(sv->core);
     if (sv->signals.fd > 0)
