@@ -146,6 +146,9 @@ static int new_root_and_ids(const struct sandbox_config *cfg, const struct sandb
     uid_t uid = geteuid();
     gid_t gid = getegid();
     *ret_step = "make a user namespace";
+    /* A process that gave up root without an exec may not write its own map otherwise. */
+    if (prctl(PR_SET_DUMPABLE, 1, 0, 0, 0) < 0)
+        return -errno;
     if (unshare(CLONE_NEWUSER) < 0)
         return -errno;
     *ret_step = "write the id maps";

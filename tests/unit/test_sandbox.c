@@ -16,6 +16,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <grp.h>
 #include <linux/sched.h>
 #include <poll.h>
 #include <signal.h>
@@ -33,6 +34,7 @@
 #define WAIT_MS 20000 /* for what must come; never a measure */
 
 static struct {
+    const char *zygote_exe;
     int channel;
     pid_t pid;
     char dir[64];
@@ -51,7 +53,7 @@ static struct zygote_msg receive(int channel, int *fds, size_t *n_fds) {
 
 static void start_zygote(int *ret_channel, pid_t *ret_pid) {
     char step[ZYGOTE_STEP_MAX] = "";
-    int r = zygote_start(ZYGOTE_TEST, the.dir, 0, ret_channel, ret_pid, step);
+    int r = zygote_start(the.zygote_exe, the.dir, 0, ret_channel, ret_pid, step);
     if (r < 0)
         print_error("zygote_start: %s: %s\n", step, strerror(-r));
     assert_int_equal(r, 0);
@@ -559,7 +561,7 @@ static void test_dies_with_its_server(void **state UNUSED) {
         int channel;
         pid_t pid;
         char step[ZYGOTE_STEP_MAX];
-        if (zygote_start(ZYGOTE_TEST, the.dir, 0, &channel, &pid, step) < 0)
+        if (zygote_start(the.zygote_exe, the.dir, 0, &channel, &pid, step) < 0)
             _exit(1);
         struct zygote_msg m = ask_for(ZYGOTE_NET_NONE);
         int fds[] = {out[1], out[1], out[1]};
@@ -589,7 +591,8 @@ static void test_start_fails_clearly(void **state UNUSED) {
     char step[ZYGOTE_STEP_MAX] = "";
     assert_int_equal(zygote_start("/nonexistent", the.dir, 0, &channel, &pid, step), -ENOENT);
     assert_string_equal(step, "execute the zygote");
-    assert_int_equal(zygote_start(ZYGOTE_TEST, "/nonexistent", 0, &channel, &pid, step), -ENOENT);
+    assert_int_equal(zygote_start(the.zygote_exe, "/nonexistent", 0, &channel, &pid, step),
+                     -ENOENT);
     assert_string_equal(step, "open the runtimes folder");
     assert_int_equal(waitpid(-1, NULL, WNOHANG | __WALL), 0); /* only the.pid is left */
 }
@@ -604,7 +607,26 @@ static void test_probe(void **state UNUSED) {
     assert_int_equal(the.probe.root, geteuid() == 0);
 }
 
-int main(void) {
+/* As root the suite is run a second time so; nobody's id has no group and no capability. */
+static int become_user(void) {
+    const gid_t gid = 65534;
+    const uid_t uid = 65534;
+    if (geteuid() != 0)
+        return 0;
+    return setgroups(0, NULL) < 0 || setresgid(gid, gid, gid) < 0 || setresuid(uid, uid, uid) < 0
+               ? -errno
+               : 0;
+}
+
+/* test_sandbox ZYGOTE_EXE [as-user] */
+int main(int argc, char **argv) {
+    if (argc < 2)
+        return 2;
+    the.zygote_exe = argv[1];
+    if (argc > 2 && become_user() < 0)
+        return 1;
+    if (access(the.zygote_exe, X_OK) < 0)
+        return 77; /* skipped: a build folder that only root may enter */
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_probe),
         cmocka_unit_test(test_no_rights),
