@@ -35,6 +35,7 @@ struct trim_state {
     uint32_t function_no; /* next one to look at; 0 = begin a pass */
     int64_t before_us;    /* cut of this pass */
     bool for_bytes;       /* the pass ends as soon as the size fits */
+    bool over;            /* it was over the limit and has not come down to the target */
     int64_t oldest_us;    /* oldest row that the pass has left */
     bool oldest_known;    /* a whole pass has looked for it */
 };

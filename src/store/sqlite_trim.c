@@ -127,14 +127,26 @@ static uint64_t bytes_target(const struct retention *r) {
     return r->history_bytes_max - r->history_bytes_max / 16; /* not to be back at once */
 }
 
-static int begin_pass(struct store *s, const struct retention *r, struct error *err) {
+/* Down to the target once it is over the limit. */
+static int look_at_size(struct store *s, const struct retention *r, struct error *err) {
     struct trim_state *t = &store_sqlite(s)->trim;
     uint64_t bytes;
     if (sqlite_bytes(s, STORE_HISTORY, &bytes, err) < 0)
         return -1;
+    if (bytes > r->history_bytes_max)
+        t->over = true;
+    else if (bytes <= bytes_target(r))
+        t->over = false;
+    return 0;
+}
+
+static int begin_pass(struct store *s, const struct retention *r, struct error *err) {
+    struct trim_state *t = &store_sqlite(s)->trim;
+    if (look_at_size(s, r, err) < 0)
+        return -1;
     int64_t cut = r->history_before_us, now = clock_real_us();
     t->for_bytes = false;
-    if (t->oldest_known && bytes > r->history_bytes_max) {
+    if (t->oldest_known && t->over) {
         int64_t step = (now - t->oldest_us) / 8;
         int64_t moved = t->oldest_us + (step > STEP_MIN_US ? step : STEP_MIN_US);
         t->for_bytes = moved > cut;
@@ -170,7 +182,7 @@ static int trim_function(struct store *s, uint32_t function_no, uint64_t *budget
 /* *RET_DONE: the last function was seen, or enough was deleted. */
 static int walk(struct store *s, const struct retention *r, bool *ret_done, struct error *err) {
     struct trim_state *t = &store_sqlite(s)->trim;
-    uint64_t budget = r->slice ? r->slice : 1, bytes;
+    uint64_t budget = r->slice ? r->slice : 1;
     for (int i = 0; i < FUNCTIONS_A_CALL && budget; i++) {
         int64_t next;
         cleanup_query struct query q = query_read(s, STORE_HISTORY, NEXT_FUNCTION);
@@ -187,9 +199,9 @@ static int walk(struct store *s, const struct retention *r, bool *ret_done, stru
             return -1;
         if (budget)
             t->function_no++;
-        if (t->for_bytes && sqlite_bytes(s, STORE_HISTORY, &bytes, err) < 0)
+        if (t->for_bytes && look_at_size(s, r, err) < 0)
             return -1;
-        if (t->for_bytes && bytes <= bytes_target(r)) {
+        if (t->for_bytes && !t->over) {
             *ret_done = true;
             return 0;
         }
@@ -202,7 +214,6 @@ static int trim_history(struct store *s, const struct retention *r, bool *ret_mo
                         struct error *err) {
     struct trim_state *t = &store_sqlite(s)->trim;
     bool done;
-    uint64_t bytes;
     if (t->function_no == 0 && begin_pass(s, r, err) < 0)
         return -1;
     if (walk(s, r, &done, err) < 0)
@@ -211,9 +222,9 @@ static int trim_history(struct store *s, const struct retention *r, bool *ret_mo
     if (!done)
         return 0;
     t->function_no = 0;
-    if (sqlite_bytes(s, STORE_HISTORY, &bytes, err) < 0)
+    if (look_at_size(s, r, err) < 0)
         return -1;
-    *ret_more = t->oldest_known && bytes > r->history_bytes_max;
+    *ret_more = t->oldest_known && t->over;
     return 0;
 }
 
