@@ -6,9 +6,9 @@
 #include <sys/socket.h>
 #include <sys/uio.h>
 
-#define READS_PER_TURN 8           /* then the others get their turn */
-#define CHUNK_ROOM     (4 * KIB)   /* least room behind a head for reading a chunked body */
-#define BODY_FIRST     (256 * KIB) /* a length is only a promise: grow as it is kept */
+#define READS_PER_TURN 8          /* then the others get their turn */
+#define CHUNK_ROOM     (4 * KIB)  /* least room behind a head for reading a chunked body */
+#define BODY_FIRST     (16 * KIB) /* a length is only a promise: grow as it is kept */
 
 size_t conn_pending(const struct http_conn *c) {
     const struct work *w = c->work;
@@ -31,6 +31,16 @@ uint64_t conn_body_left(const struct http_conn *c) {
     if (h->chunked)
         return UINT64_MAX;
     return h->content_length - (w->body_in_place ? 0 : w->body.len);
+}
+
+/* Keeps the server's count of what bodies take: false when that is too much now. */
+static bool count_body(struct http_conn *c) {
+    struct http_server *s = c->server;
+    size_t now = c->work && c->work->body.cap > KEEP_MAX ? c->work->body.cap : 0;
+    s->bodies += now - c->counted;
+    bool fits = now <= c->counted || s->bodies <= s->config.bodies_max;
+    c->counted = now;
+    return fits;
 }
 
 /* ---- the end of a connection ---- */
@@ -67,7 +77,8 @@ static void conn_free(struct http_conn *c) {
     struct http_server *s = c->server;
     loop_defer_cancel(s->loop, &c->task);
     if (c->work)
-        server_work_back(s, c->work);
+        server_work_back(s, TAKE_PTR(c->work));
+    (void)count_body(c);
     list_del(&c->link);
     server_forget(s, c);
 }
@@ -243,6 +254,7 @@ static void call_done(struct http_conn *c) {
         buf_done(&w->body);
     else
         buf_clear(&w->body);
+    (void)count_body(c);
     http_head_init(&w->call.head);
     c->reply = REPLY_NONE;
     c->since_ns = loop_now_ns(c->server->loop);
@@ -306,6 +318,10 @@ static bool step_body(struct http_conn *c) {
     int r = take_body(c);
     if (r < 0)
         return true;
+    if (!count_body(c)) {
+        conn_refuse(c, 503, "Too many large bodies are under way.");
+        return true;
+    }
     if (r == 0)
         return w->body_in_place || w->call.head.chunked ? fill(c) : fill_body(c);
     c->handed = true;
@@ -372,7 +388,7 @@ static void mind_the_end(struct http_conn *c) {
  * answer in here; what they call only notes the answer, so that nothing recurses. */
 static void conn_run(struct http_conn *c) {
     c->budget = READS_PER_TURN;
-    while (step(c))
+    while (!c->broken && step(c))
         continue;
     mind_the_end(c);
 }
@@ -429,7 +445,9 @@ static void conn_write(struct http_conn *c) {
         }
     }
     struct work *w = c->work;
-    if (w && w->drain_wanted && c->call_open && conn_pending(c) <= HTTP_STREAM_PENDING_MAX / 2) {
+    /* An orphan's writer is woken too: its next write says -EPIPE. */
+    if (w && w->drain_wanted && c->call_open &&
+        (c->state == CONN_ORPHAN || conn_pending(c) <= HTTP_STREAM_PENDING_MAX / 2)) {
         w->drain_wanted = false;
         if (w->call.on_drain)
             w->call.on_drain(&w->call);

@@ -81,6 +81,7 @@ struct http_conn {
     bool continued;   /* the client has, or needs, no 100 Continue */
     bool keep_alive;  /* after the present answer */
     bool linger;      /* bytes may be unread when the last answer is out */
+    size_t counted;   /* of the server's `bodies` */
     uint64_t discard_left;
     uint64_t since_ns; /* idle: last answer; head: first byte; body: last byte; linger: shutdown */
     uint64_t wrote_ns; /* last progress in writing, or when there began to be something */
@@ -93,6 +94,7 @@ struct http_server {
     struct loop *loop;
     struct list conns, listeners;
     size_t n_conns;
+    size_t bodies; /* bytes allocated for large bodies under way */
     struct work *spares;
     size_t n_spares;
     bool draining, paused;

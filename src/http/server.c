@@ -17,6 +17,8 @@
 #define ACCEPTS_A_TURN  64
 #define ACCEPT_PAUSE_NS (100 * NS_PER_MS) /* when descriptors have run out */
 
+#define NOT_AN_ADDRESS "not an address to listen on: \"%s\" (HOST:PORT)"
+
 struct listener {
     struct loop_io io;
     struct list link;
@@ -222,6 +224,20 @@ static int open_listener(const union address *a, socklen_t len) {
     return take_fd(&fd);
 }
 
+int http_address_free(const char *address, struct error *err) {
+    static const int on = 1;
+    union address a;
+    socklen_t len = parse_address(address, &a);
+    if (!len)
+        return error_set(err, ERR_INVALID, NOT_AN_ADDRESS, address);
+    cleanup_close int fd = socket(a.any.sa_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (fd < 0) /* no IPv6: http_server_listen() knows what to do */
+        return errno == EAFNOSUPPORT ? 0 : error_errno(err, -errno, address);
+    if (setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)) < 0 || bind(fd, &a.any, len) < 0)
+        return error_errno(err, -errno, address);
+    return 0;
+}
+
 static uint16_t port_of(int fd) {
     union address a = {0};
     socklen_t len = sizeof(a);
@@ -235,8 +251,7 @@ int http_server_listen(struct http_server *s, const char *address, uint16_t *ret
     union address a;
     socklen_t len = parse_address(address, &a);
     if (!len)
-        return error_set(err, ERR_INVALID, "not an address to listen on: \"%s\" (HOST:PORT)",
-                         address);
+        return error_set(err, ERR_INVALID, NOT_AN_ADDRESS, address);
     int fd = open_listener(&a, len);
     if (fd == -EAFNOSUPPORT && address[0] == ':') { /* no IPv6 here: all of IPv4 */
         uint16_t port = a.v6.sin6_port;
@@ -276,6 +291,7 @@ static void set_defaults(struct http_config *c) {
     if (!c->field)                                                                                 \
     c->field = (value)
     DEFAULT(body_max, 50 * MIB);
+    DEFAULT(bodies_max, GIB);
     DEFAULT(head_timeout_ms, 10000);
     DEFAULT(body_timeout_ms, 30000);
     DEFAULT(idle_timeout_ms, 60000);

@@ -61,6 +61,8 @@ struct http_config {
                      struct buf *body, const char **ret_content_type);
     /* 0 means the default */
     size_t body_max;           /* 50 MiB */
+    size_t bodies_max;         /* 1 GiB: memory of all large bodies under way on this server; then
+                                * 503 to the one that asks for more */
     uint32_t head_timeout_ms;  /* 10,000: the whole head, from its first byte; then 408 */
     uint32_t body_timeout_ms;  /* 30,000 without a byte; then 408 */
     uint32_t idle_timeout_ms;  /* 60,000: between calls, and before the first byte */
@@ -78,6 +80,9 @@ void http_server_free(struct http_server *s);
  * several times. */
 int http_server_listen(struct http_server *s, const char *address, uint16_t *ret_port,
                        struct error *err);
+/* 0 where nobody listens at ADDRESS: because of SO_REUSEPORT a second server of the same user would
+ * quietly share the port. Ask once before the first loop listens. */
+int http_address_free(const char *address, struct error *err);
 /* Serves a connected stream socket; takes FD, also on failure (-errno). */
 int http_server_adopt(struct http_server *s, int fd);
 /* Stops listening, closes idle connections, ends the others after their present answer. `done`
@@ -91,13 +96,14 @@ struct loop *http_server_loop(const struct http_server *s);
  * and 304 are written without a body. Headers given under these names, or with bytes that a name or
  * a value must not have, are left out: what comes from an instance cannot break the framing. */
 
-/* Copies BODY. STATUS is 200..599. */
+/* Copies BODY. A STATUS that is not 200..599 becomes 500. */
 void http_reply(struct http_call *call, int status, const struct http_header *headers, size_t n,
                 struct str body);
 /* The same, taking BODY's memory (*BODY is left empty, with its max). */
 void http_reply_buf(struct http_call *call, int status, const struct http_header *headers, size_t n,
                     struct buf *body);
-/* An answer in pieces: chunked; to HTTP/1.0 ended by closing. */
+/* An answer in pieces: chunked; to HTTP/1.0 ended by closing. Headers that are too long for a head
+ * (64 KiB) are all left out. */
 void http_stream_begin(struct http_call *call, int status, const struct http_header *headers,
                        size_t n);
 /* Copies DATA: 0; -EAGAIN: not taken, too much is pending, on_drain will say when to try again;

@@ -122,6 +122,8 @@ static void on_call(struct http_call *call, void *user) {
         cleanup_free char *v = x_alloc(100000);
         memset(v, 'v', 100000);
         http_reply(call, 200, &(struct http_header){STR("X"), {v, 100000}}, 1, STR("x"));
+    } else if (str_is(path, "/99")) {
+        http_reply(call, 99, NULL, 0, STR("x"));
     } else if (str_is(path, "/arena")) {
         char *a = arena_alloc(&call->arena, 100);
         assert_non_null(a);
@@ -414,6 +416,33 @@ static void too_large_is_said_before_the_body_is_read(void **state) {
     stop();
 }
 
+static void large_bodies_are_limited_in_all(void **state) {
+    (void)state;
+    static const char block[250000];
+    int other;
+    start(&(struct http_config){.bodies_max = 400000});
+    say(POST("/e", 300000) "a promise costs nothing");
+    say_n(block, sizeof(block));
+    int first = rig.fd;
+    assert_int_equal(dial(&other), 0);
+    rig.fd = other;
+    say(POST("/e", 300000));
+    HAS_NOT("503");
+    say_n(block, sizeof(block));
+    HAS("HTTP/1.1 503 Service Unavailable");
+    close(first);
+    close(other);
+    loop_tick(rig.loop, 0);
+    assert_int_equal(http_server_connections(rig.server), 0);
+    assert_int_equal(dial(&rig.fd), 0); /* what they took has been given back */
+    clear();
+    say(POST("/e", 300000));
+    say_n(block, sizeof(block));
+    HAS_NOT("503");
+    assert_false(rig.closed);
+    stop();
+}
+
 static void an_early_answer_throws_a_short_body_away(void **state) {
     (void)state;
     start(NULL);
@@ -473,6 +502,7 @@ static void an_orphaned_call_may_still_be_answered(void **state) {
     http_stream_begin(rig.kept, 200, NULL, 0);
     loop_tick(rig.loop, 0); /* the write fails: nobody there */
     assert_int_equal(http_stream_write(rig.kept, STR("x")), -EPIPE);
+    assert_int_equal(rig.gone, 0);
     http_stream_end(rig.kept);
     loop_tick(rig.loop, 0);
     assert_int_equal(http_server_connections(rig.server), 0);
@@ -558,6 +588,9 @@ static void answers_keep_their_framing(void **state) {
     clear();
     say("GET /x HTTP/1.0\r\nConnection: keep-alive\r\n\r\n");
     HAS("Connection: keep-alive\r\n");
+    clear();
+    say(GET("/99"));
+    HAS("HTTP/1.1 500");
     clear();
     say(GET("/huge-headers"));
     HAS("HTTP/1.1 500");
@@ -667,6 +700,8 @@ static void listens_and_says_who_calls(void **state) {
     char again[32];
     snprintf(again, sizeof(again), "localhost:%u", port);
     assert_int_equal(http_server_listen(rig.server, again, NULL, &err), 0);
+    assert_int_equal(http_address_free(again, &err), -1);
+    assert_int_equal(http_address_free("127.0.0.1:0", &err), 0);
     static const char *const bad[] = {"",        "127.0.0.1", "127.0.0.1:",     "127.0.0.1:65536",
                                       "::1:80",  "[::1]",     "[127.0.0.1]:80", "example.com:80",
                                       "[::1:80", ":x"};
@@ -729,6 +764,7 @@ int main(void) {
         cmocka_unit_test(a_long_chunked_body_behind_a_long_head),
         cmocka_unit_test(expect_continue_is_said_once_and_only_when_waited_for),
         cmocka_unit_test(too_large_is_said_before_the_body_is_read),
+        cmocka_unit_test(large_bodies_are_limited_in_all),
         cmocka_unit_test(an_early_answer_throws_a_short_body_away),
         cmocka_unit_test(a_client_that_leaves_is_told_to_the_handler),
         cmocka_unit_test(an_orphaned_call_may_still_be_answered),
