@@ -97,7 +97,7 @@ static void conn_last(struct http_conn *c, bool linger) {
 
 static void conn_refuse(struct http_conn *c, int status, const char *reason) {
     call_gone(c);
-    reply_error(c, status, reason);
+    reply_bad_request(c, status, reason);
     conn_last(c, true);
 }
 

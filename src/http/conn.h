@@ -123,7 +123,7 @@ void conn_wake(struct http_conn *c);
 
 /* reply.c */
 /* Makes the server's own answer to what cannot go on; the connection closes after it. */
-void reply_error(struct http_conn *c, int status, const char *reason);
+void reply_bad_request(struct http_conn *c, int status, const char *reason);
 void reply_continue(struct http_conn *c);
 
 /* server.c */

@@ -140,7 +140,7 @@ static void answered(struct http_conn *c) {
 
 /* What an instance named as headers does not fit: a fault on our side of the wire. */
 static void reply_too_long(struct http_conn *c) {
-    reply_error(c, 500, "The headers of the answer are too long.");
+    reply_bad_request(c, 500, "The headers of the answer are too long.");
     answered(c);
 }
 
@@ -268,7 +268,7 @@ void reply_continue(struct http_conn *c) {
     conn_wake(c);
 }
 
-void reply_error(struct http_conn *c, int status, const char *reason) {
+void reply_bad_request(struct http_conn *c, int status, const char *reason) {
     const struct http_config *cf = &c->server->config;
     cleanup_buf struct buf body = BUF_INIT(ERROR_BODY_MAX);
     const char *type = "text/plain; charset=utf-8";
