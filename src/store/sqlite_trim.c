@@ -22,8 +22,7 @@ static const char NEXT_FUNCTION[] =
     " UNION ALL SELECT min(function_no) FROM metrics WHERE function_no >= ?1)";
 static const char EXISTS[] = "SELECT 1 FROM functions WHERE no = ?";
 
-static const char PAGES[] = "SELECT (SELECT page_count FROM pragma_page_count) -"
-                            " (SELECT freelist_count FROM pragma_freelist_count)";
+static const char PAGES[] = "PRAGMA page_count";
 static const char FREE_PAGES[] = "PRAGMA freelist_count";
 static const char VACUUM[] = "PRAGMA incremental_vacuum(1024)";
 
@@ -44,11 +43,12 @@ static const char OLDEST_INVOCATION[] = "SELECT min(id) FROM invocations WHERE f
 static const char OLDEST_METRIC[] = "SELECT min(minute) FROM metrics WHERE function_no = ?";
 
 int sqlite_bytes(struct store *s, enum store_db db, uint64_t *ret, struct error *err) {
-    int64_t pages;
-    cleanup_query struct query q = query_read(s, db, PAGES);
-    if (query_int(&q, 0, &pages, err) < 0)
+    int64_t pages, free_pages;
+    cleanup_query struct query all = query_read(s, db, PAGES);
+    cleanup_query struct query unused = query_read(s, db, FREE_PAGES);
+    if (query_int(&all, 0, &pages, err) < 0 || query_int(&unused, 0, &free_pages, err) < 0)
         return -1;
-    *ret = (uint64_t)pages * SQLITE_PAGE_SIZE;
+    *ret = (uint64_t)(pages - free_pages) * SQLITE_PAGE_SIZE;
     return 0;
 }
 
