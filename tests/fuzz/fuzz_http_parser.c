@@ -128,7 +128,7 @@ static void check_url(const struct http_head *h) {
     struct str clean, again, rest = h->query, name, value;
     arena_init(&a, 256 * KIB);
     if (url_path_clean(h->path, &a, &clean) == 0) {
-        MUST(clean.len > 0 && clean.p[0] == '/');
+        MUST(clean.p && clean.len > 0 && clean.p[0] == '/');
         MUST(!memmem(clean.p, clean.len, "//", 2) && !memmem(clean.p, clean.len, "/../", 4));
         MUST(url_path_clean(clean, &a, &again) == 0 && str_eq(clean, again));
         for (struct str left = clean, segment; url_segment_next(&left, &segment);)
