@@ -8,7 +8,7 @@
 #include <stdio.h>
 
 int fnservice_function(struct request *r, struct error *err) {
-    uint32_t no = id_parse(r->params[FN_FUNCTION], "func-");
+    uint32_t no = id_parse(r->params[FN_FUNCTION], "func");
     r->function = no ? core_function(r->core, no) : NULL;
     if (r->function && str_is(r->workspace, r->function->workspace))
         return 0;
@@ -66,7 +66,7 @@ static void write_resources(struct json_w *w, const struct function *f) {
 
 void fnservice_write_function(struct json_w *w, const struct request *r, const struct function *f) {
     jw_begin_object(w);
-    fnservice_write_id(w, "id", "func-", f->no);
+    fnservice_write_id(w, "id", "func", f->no);
     jw_cstr_member(w, "workspace_id", f->workspace);
     jw_cstr_member(w, "project_id", f->project);
     jw_cstr_member(w, "name", f->name);
@@ -90,9 +90,9 @@ void fnservice_write_function(struct json_w *w, const struct request *r, const s
 
 void fnservice_write_trigger(struct json_w *w, const struct function *f, const struct trigger *t) {
     jw_begin_object(w);
-    fnservice_write_id(w, "id", "trg-", t->no);
+    fnservice_write_id(w, "id", "trg", t->no);
     jw_cstr_member(w, "workspace_id", f->workspace);
-    fnservice_write_id(w, "function_id", "func-", f->no);
+    fnservice_write_id(w, "function_id", "func", f->no);
     jw_cstr_member(w, "name", t->name);
     jw_cstr_member(w, "type", trigger_type_name(t->type));
     jw_bool_member(w, "enabled", t->enabled);

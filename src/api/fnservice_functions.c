@@ -106,7 +106,7 @@ static bool take(void *arg, const struct function *f) {
 
 static void write_summary(struct json_w *w, const struct function *f) {
     jw_begin_object(w);
-    fnservice_write_id(w, "id", "func-", f->no);
+    fnservice_write_id(w, "id", "func", f->no);
     jw_cstr_member(w, "name", f->name);
     jw_cstr_member(w, "runtime", f->runtime);
     jw_cstr_member(w, "status", function_status_name(f->status));

@@ -121,7 +121,7 @@ void op_fnservice_get_metrics(struct request *r) {
 
 static void write_event(struct json_w *w, const struct event *e) {
     jw_begin_object(w);
-    fnservice_write_id(w, "id", "evt-", e->no);
+    fnservice_write_id(w, "id", "evt", e->no);
     jw_cstr_member(w, "type", e->type);
     jw_cstr_member(w, "description", e->description ? e->description : "");
     fnservice_write_pairs(w, "metadata", &e->metadata);

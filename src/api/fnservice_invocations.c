@@ -12,7 +12,7 @@ static void write_record(struct json_w *w, const char *workspace, const struct i
     jw_begin_object(w);
     jw_cstr_member(w, "invocation_id", invocation_id_text(id, &v->id));
     jw_cstr_member(w, "workspace_id", workspace);
-    fnservice_write_id(w, "function_id", "func-", v->function_no);
+    fnservice_write_id(w, "function_id", "func", v->function_no);
     if (v->version_number)
         fnservice_write_version_name(w, "version", v->version_number);
     jw_cstr_member(w, "source", invocation_source_name(v->source));

@@ -125,7 +125,7 @@ static bool look(void *arg, const struct trigger *t) {
 static struct trigger *find(struct request *r, struct error *err) {
     if (fnservice_function(r, err) < 0)
         return NULL;
-    struct search s = {.no = id_parse(r->params[FN_THIRD], "trg-")};
+    struct search s = {.no = id_parse(r->params[FN_THIRD], "trg")};
     if (s.no)
         core_triggers_each(r->core, r->function->no, look, &s);
     if (!s.found)

@@ -8,9 +8,9 @@
 static void write_version(struct json_w *w, const struct function *f, const struct version *v,
                           bool detail) {
     jw_begin_object(w);
-    fnservice_write_id(w, "id", "ver-", v->no);
+    fnservice_write_id(w, "id", "ver", v->no);
     jw_cstr_member(w, "workspace_id", f->workspace);
-    fnservice_write_id(w, "function_id", "func-", f->no);
+    fnservice_write_id(w, "function_id", "func", f->no);
     jw_cstr_member(w, "function_name", f->name);
     jw_u64_member(w, "version", v->number);
     jw_cstr_member(w, "build_status", build_status_name(v->build));
@@ -74,7 +74,7 @@ void op_fnservice_deploy_version(struct request *r) {
 
 static void write_summary(struct json_w *w, const struct version *v) {
     jw_begin_object(w);
-    fnservice_write_id(w, "id", "ver-", v->no);
+    fnservice_write_id(w, "id", "ver", v->no);
     jw_u64_member(w, "version", v->number);
     jw_cstr_member(w, "build_status", build_status_name(v->build));
     jw_time_member(w, "created_at", v->created_us);
@@ -115,7 +115,7 @@ struct wanted {
 
 static int read_wanted(struct request *r, struct error *err) {
     struct str s = r->params[FN_THIRD];
-    struct wanted w = {.no = id_parse(s, "ver-")};
+    struct wanted w = {.no = id_parse(s, "ver")};
     uint64_t number = 0;
     if (s.len > 1 && s.p[0] == 'v')
         s = str_n(s.p + 1, s.len - 1);
