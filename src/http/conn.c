@@ -297,7 +297,8 @@ static bool step_head(struct http_conn *c) {
         if (w->pos == 0) /* a long head: grow; else moving it to the front is enough */
             (void)buf_reserve(&w->in, CHUNK_ROOM + w->in.cap - w->in.len);
         make_room(w);
-        return true; /* parse it where it stands now */
+        http_head_init(&w->call.head); /* realloc() may not have moved it */
+        return true;                   /* parse it where it stands now */
     }
     call_begin(c, (size_t)n);
     if (s->config.on_head)
