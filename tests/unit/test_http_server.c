@@ -740,6 +740,14 @@ static void running_out_of_descriptors_does_not_spin(void **state) {
     low = old;
     low.rlim_cur = (rlim_t)a + 1; /* none left */
     assert_int_equal(setrlimit(RLIMIT_NOFILE, &low), 0);
+    int more = dup(a);
+    if (more >= 0) { /* under valgrind the limit is not the kernel's */
+        close(more);
+        (void)setrlimit(RLIMIT_NOFILE, &old);
+        close(a);
+        stop();
+        skip();
+    }
     loop_tick(rig.loop, 0);
     assert_int_equal(http_server_connections(rig.server), 1);
     assert_int_equal(setrlimit(RLIMIT_NOFILE, &old), 0);
