@@ -98,8 +98,13 @@ static NORETURN void node_instance(void) {
 
     (void)snprintf(worker, sizeof(worker), "%s/worker.js", node_runtime_dir);
     (void)snprintf(app, sizeof(app), "%s", node_app_dir);
-    char *argv[] = {node_path, (char *)"--v8-pool-size=1", (char *)"--max-semi-space-size=4",
-                    (char *)"--no-deprecation", worker, app, NULL};
+    char *argv[] = {node_path,
+                    (char *)"--v8-pool-size=1",
+                    (char *)"--max-semi-space-size=4",
+                    (char *)"--no-deprecation",
+                    worker,
+                    app,
+                    NULL};
     char *envp[] = {path, home, lang, NULL};
     (void)fcntl(WIRE_INSTANCE_FD, F_SETFD, 0);
     (void)execve(node_path, argv, envp);

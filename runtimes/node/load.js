@@ -6,6 +6,7 @@
 
 const fs = require('node:fs');
 const path = require('node:path');
+const vm = require('node:vm');
 const { Module } = require('node:module');
 const { pathToFileURL } = require('node:url');
 
@@ -199,16 +200,24 @@ function isEsmPackage(filename, dir) {
   return false;
 }
 
-async function run(source, filename, names, dir) {
-  const esm = filename.endsWith('.mjs') || (filename.endsWith('.js') && isEsmPackage(filename, dir));
-  if (esm) return runEsm(source, filename, names);
+const MAYBE_ESM = /^\s*(import|export)\b|\bimport\s*\.\s*meta\b|\bawait\b/m;
+
+// Whether the text is an ES module by its syntax. Compiled only where a look at it leaves a doubt, and
+// not by Module._compile(): newer Nodes run what looks like a module as one, trailer and all.
+function isEsmSource(source, filename) {
+  if (!MAYBE_ESM.test(source)) return false;
   try {
-    return runCommonJs(source, filename, names);
+    vm.compileFunction(source, ['exports', 'require', 'module', '__filename', '__dirname'], { filename });
+    return false;
   } catch (e) {
-    if (!(e instanceof SyntaxError) || !ESM_ERROR.test(e.message) || filename.endsWith('.cjs')) throw e;
-    delete Module._cache[filename];
-    return runEsm(source, filename, names);
+    return e instanceof SyntaxError && ESM_ERROR.test(e.message);
   }
+}
+
+async function run(source, filename, names, dir) {
+  const esm = filename.endsWith('.mjs') ||
+    (!filename.endsWith('.cjs') && (isEsmPackage(filename, dir) || isEsmSource(source, filename)));
+  return esm ? runEsm(source, filename, names) : runCommonJs(source, filename, names);
 }
 
 function callables(exports, captured) {

@@ -176,8 +176,8 @@ function handleCall(r, seq) {
       value.then((v) => settle(seq, succeed, v), (e) => settle(seq, fail, e));
       return;
     }
-    if (fn.style === 3 && value === undefined) {
-      busy = true; // the callback answers
+    if (fn.style === 3) {
+      busy = true; // the callback answers; what it returned means nothing, as with AWS Lambda
       return;
     }
     succeed(seq, value);

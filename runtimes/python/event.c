@@ -12,9 +12,7 @@ struct context {
     uint64_t deadline_ns; /* CLOCK_MONOTONIC */
 };
 
-static struct {
-    PyObject *name, *version, *workspace, *logger;
-} function;
+static struct { PyObject *name, *version, *workspace, *logger; } function;
 
 static uint64_t now_ns(clockid_t clock) {
     struct timespec ts;

@@ -18,8 +18,7 @@
 
 int event_types_init(PyObject *module);
 /* What every call of this instance has in common. 0, or -1 with an exception. */
-int event_set_function(struct str name, struct str version, struct str workspace,
-                       PyObject *logger);
+int event_set_function(struct str name, struct str version, struct str workspace, PyObject *logger);
 /* The JSON scanner: callable (text, index) → (value, end), raising on what is not JSON. */
 void event_set_scanner(PyObject *scan);
 

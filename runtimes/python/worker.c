@@ -18,8 +18,8 @@ static PyObject *kiln_worker; /* the Python half */
 
 static struct {
     PyObject *handler;
-    int args;       /* 0, 1: event, 2: event and context */
-    bool exiting;   /* the handler raised SystemExit */
+    int args;     /* 0, 1: event, 2: event and context */
+    bool exiting; /* the handler raised SystemExit */
     int exit_status;
 } fn;
 
@@ -108,8 +108,8 @@ static PyMethodDef kiln_methods[] = {
     {"exit", kiln_exit, METH_VARARGS, "Flushes and ends the process."},
     {0},
 };
-static struct PyModuleDef kiln_module = {PyModuleDef_HEAD_INIT, "_kiln", NULL, -1, kiln_methods,
-                                         NULL, NULL, NULL, NULL};
+static struct PyModuleDef kiln_module = {
+    PyModuleDef_HEAD_INIT, "_kiln", NULL, -1, kiln_methods, NULL, NULL, NULL, NULL};
 
 static PyObject *kiln_init(void) {
     PyObject *m = PyModule_Create(&kiln_module);
@@ -181,8 +181,8 @@ static void fail_call(uint32_t seq) {
 static PyObject *call_handler(PyObject *event) {
     PyObject *args[] = {event, event_context(event)};
     PyObject *r = PyObject_Vectorcall(fn.handler, args, (size_t)fn.args, NULL);
-    if (!r || (!PyCoro_CheckExact(r) && !(Py_TYPE(r)->tp_as_async &&
-                                          Py_TYPE(r)->tp_as_async->am_await)))
+    if (!r ||
+        (!PyCoro_CheckExact(r) && !(Py_TYPE(r)->tp_as_async && Py_TYPE(r)->tp_as_async->am_await)))
         return r;
     PyObject *awaited = PyObject_CallMethod(kiln_worker, "run_async", "O", r);
     Py_DECREF(r);
@@ -234,8 +234,8 @@ static PyObject *read_env(struct wire_in *in) {
 
     for (uint32_t i = 0; list && i < n && !in->bad; i++) {
         struct str k = wire_get_str(in), v = wire_get_str(in);
-        PyObject *pair = Py_BuildValue("(y#y#)", k.p ? k.p : "", (Py_ssize_t)k.len,
-                                       v.p ? v.p : "", (Py_ssize_t)v.len);
+        PyObject *pair = Py_BuildValue("(y#y#)", k.p ? k.p : "", (Py_ssize_t)k.len, v.p ? v.p : "",
+                                       (Py_ssize_t)v.len);
         if (!pair || PyList_Append(list, pair) < 0)
             Py_CLEAR(list);
         Py_XDECREF(pair);
@@ -284,8 +284,8 @@ static int load(struct str payload, uint8_t *ret_flags) {
     PyObject *text = text_of(handler);
     PyObject *found = NULL;
     if (env && logger && text && event_set_function(name, version, workspace, logger) == 0)
-        found = PyObject_CallMethod(kiln_worker, "load", "OOy#", text, env,
-                                    code.p ? code.p : "", (Py_ssize_t)code.len);
+        found = PyObject_CallMethod(kiln_worker, "load", "OOy#", text, env, code.p ? code.p : "",
+                                    (Py_ssize_t)code.len);
     PyObject *callable;
     if (found && PyArg_ParseTuple(found, "Oi", &callable, &fn.args)) {
         Py_XSETREF(fn.handler, Py_NewRef(callable));
@@ -339,7 +339,7 @@ void worker_run(int fd, const char *interpreter) {
 /* ---- warming ---- */
 
 static void warm_call_frame(struct buf *b) {
-    const char *const headers[] = {"host", "localhost", "content-type", "application/json",
+    const char *const headers[] = {"host",       "localhost", "content-type", "application/json",
                                    "user-agent", "kiln"};
     (void)wire_u32(b, 1000);
     (void)wire_u8(b, WIRE_BODY_JSON);
@@ -364,8 +364,7 @@ static int warm_calls(void) {
     warm_call_frame(&b);
     f.payload = buf_str(&b);
     for (size_t i = 0; i < ARRAY_LEN(handlers); i++) {
-        PyObject *found =
-            PyObject_CallMethod(kiln_worker, "warm_load", "s", handlers[i]);
+        PyObject *found = PyObject_CallMethod(kiln_worker, "warm_load", "s", handlers[i]);
         PyObject *callable;
         if (!found || !PyArg_ParseTuple(found, "Oi", &callable, &fn.args))
             return -1;

@@ -4,7 +4,9 @@
  * Warms the interpreter, forks an instance as the zygote does, and ends as the instance ended:
  * 128 + signal where it died of one. */
 #include <errno.h>
+#include <signal.h>
 #include <stdio.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 
 #ifdef BARE_PYTHON
@@ -33,8 +35,10 @@ int main(int argc, char **argv) {
     if (RUNTIME.before_fork)
         RUNTIME.before_fork();
     pid_t pid = fork();
-    if (pid == 0)
+    if (pid == 0) {
+        (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
         RUNTIME.instance();
+    }
     if (RUNTIME.after_fork_parent)
         RUNTIME.after_fork_parent();
     (void)close(3);

@@ -23,10 +23,9 @@ static double now(void) {
 }
 
 static void put_call(struct buf *b, uint32_t seq) {
-    const char *const headers[] = {"host",         "localhost:8080",   "user-agent",
-                                   "curl/7.88.1",  "accept",           "*/*",
-                                   "content-type", "application/json", "content-length",
-                                   "16"};
+    const char *const headers[] = {
+        "host", "localhost:8080", "user-agent",       "curl/7.88.1",    "accept",
+        "*/*",  "content-type",   "application/json", "content-length", "16"};
     ssize_t at = wire_begin(b, WIRE_CALL, 0, seq);
     (void)wire_u32(b, 30000);
     (void)wire_u8(b, WIRE_BODY_JSON);
