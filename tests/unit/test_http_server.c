@@ -730,6 +730,9 @@ static void over_the_connection_limit_they_wait(void **state) {
 
 static void running_out_of_descriptors_does_not_spin(void **state) {
     (void)state;
+    const char *preload = getenv("LD_PRELOAD");
+    if (preload && strstr(preload, "vgpreload")) /* valgrind accepts, then closes, for EMFILE */
+        skip();
     struct error err;
     uint16_t port = 0;
     struct rlimit old, low;
@@ -740,21 +743,14 @@ static void running_out_of_descriptors_does_not_spin(void **state) {
     low = old;
     low.rlim_cur = (rlim_t)a + 1; /* none left */
     assert_int_equal(setrlimit(RLIMIT_NOFILE, &low), 0);
-    int more = dup(a);
-    if (more >= 0) { /* under valgrind the limit is not the kernel's */
-        close(more);
-        (void)setrlimit(RLIMIT_NOFILE, &old);
-        close(a);
-        stop();
-        skip();
-    }
     loop_tick(rig.loop, 0);
     assert_int_equal(http_server_connections(rig.server), 1);
     assert_int_equal(setrlimit(RLIMIT_NOFILE, &old), 0);
     uint64_t asleep = loop_now_ns(rig.loop);
     loop_tick(rig.loop, 10000); /* sleeps until the timer: the listener does not wake it */
     assert_true(loop_now_ns(rig.loop) - asleep >= 50 * NS_PER_MS);
-    loop_tick(rig.loop, 1000);
+    for (int i = 0; i < 10 && http_server_connections(rig.server) < 2; i++)
+        loop_tick(rig.loop, 1000);
     assert_int_equal(http_server_connections(rig.server), 2);
     close(a);
     stop();
