@@ -61,7 +61,7 @@ static void forget_if_idle(struct async *a, struct async_fn *afn) {
 
 static void lower_pending(struct core *c, struct async_fn *afn, int64_t by) {
     afn->pending -= by;
-    atomic_fetch_sub(&c->async_pending, (uint32_t)by);
+    atomic_fetch_sub(&c->async_pending, by);
 }
 
 static void release_reserved(struct core_loop *cl, struct async_fn *afn, uint32_t n) {
@@ -206,7 +206,7 @@ void async_tell(struct core *c, uint32_t function_no, uint64_t count) {
     t->cl = async_home(c, function_no);
     t->key = function_no;
     t->count = count;
-    atomic_fetch_add(&c->async_pending, (uint32_t)count);
+    atomic_fetch_add(&c->async_pending, (int64_t)count);
     loop_post(t->cl->loop, &t->task);
 }
 

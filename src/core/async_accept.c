@@ -3,7 +3,7 @@
 
 #include "core/functions.h"
 
-#define ASYNC_PENDING_MAX 1000000u /* queued calls, whole server */
+#define ASYNC_PENDING_MAX 1000000 /* queued calls, whole server */
 
 struct accept {
     struct store_job job;
@@ -51,7 +51,7 @@ static int take_input(struct accept *op, struct core_call *call, struct error *e
     if (call->input.failed || wire_str(&op->input, call->body) < 0)
         return error_set(err, ERR_TOO_LARGE, "the request is larger than what can be queued");
     if (atomic_load(&c->async_pending) >= ASYNC_PENDING_MAX) {
-        error_set(err, ERR_BUSY, "%u calls are queued already", ASYNC_PENDING_MAX);
+        error_set(err, ERR_BUSY, "%d calls are queued already", ASYNC_PENDING_MAX);
         err->retry_after_s = 1;
         return -1;
     }

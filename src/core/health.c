@@ -76,7 +76,8 @@ bool core_ready(struct core *c) {
 }
 
 void core_stats(struct core *c, struct core_stats *ret) {
-    *ret = (struct core_stats){.async_pending = atomic_load(&c->async_pending),
+    int64_t pending = atomic_load(&c->async_pending);
+    *ret = (struct core_stats){.async_pending = pending > 0 ? (uint32_t)pending : 0,
                                .async_running = atomic_load(&c->async_running)};
     pthread_rwlock_rdlock(&c->registry.lock);
     ret->functions = (uint32_t)c->registry.n;

@@ -360,7 +360,8 @@ struct core {
     struct retention_job retention;
     pthread_mutex_t turns_lock;
     _Atomic bool started, draining, store_ok;
-    _Atomic uint32_t async_pending, async_running;
+    _Atomic int64_t async_pending; /* below zero while a call was fetched before it was told of */
+    _Atomic uint32_t async_running;
     _Atomic int64_t last_change_us;
     _Atomic uint64_t healthy_ns;
     struct version *unbuilt; /* until core_start(): builds to take up again */
