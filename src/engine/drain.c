@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The orderly end: waiting calls are refused, running ones end (or are ended at the deadline), then
- * instances, then zygotes. Each loop drains itself; the last one lets loops[0] end the zygotes. */
+ * instances, then zygotes. Each loop drains itself; the last one lets loops[0] end the zygotes. The
+ * links stay open until then: a loop may still hear of the end of what was born on it and moved. */
 
 #include "base/log.h"
 #include "engine/internal.h"
@@ -33,18 +34,11 @@ static void all_loops_drained(struct loop_task *task) {
         zygotes_end(e);
 }
 
-static void close_other_links(struct engine_loop *el) {
-    for (int k = 0; k < RUNTIME_COUNT; k++)
-        if (el->index != 0)
-            zygote_link_close(&el->links[k]);
-}
-
 void drain_check(struct engine_loop *el) {
     if (!el->draining || el->drained || el->instances.count)
         return;
     el->drained = true;
     loop_timer_clear(el->loop, &el->drain_timer);
-    close_other_links(el);
     if (atomic_fetch_sub(&el->engine->loops_draining, 1) != 1)
         return;
     struct last *l = x_alloc(sizeof *l);

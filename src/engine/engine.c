@@ -119,6 +119,8 @@ int engine_new(const struct engine_config *config, struct loop **loops, size_t n
     e->network_allow = dup_or_null(config->network_allow);
     e->loops = loops;
     e->n_loops = n_loops;
+    long processors = sysconf(_SC_NPROCESSORS_ONLN);
+    e->processors = processors > 0 ? (uint32_t)processors : 1;
     e->on = x_calloc(n_loops, sizeof *e->on);
     pthread_mutex_init(&e->lock, NULL);
     for (size_t i = 0; i < n_loops; i++)

@@ -31,6 +31,8 @@
 #define ENGINE_STARTING_MAX     4           /* instances of a pool that start at once */
 #define ENGINE_SCALE_WAIT_US    5000u       /* an expected wait above this starts another one */
 #define ENGINE_SCALE_TICK_MS    10u         /* how long the head of a queue is patient */
+#define ENGINE_SHORT_CALL_US    10000u      /* calls below this are short … */
+#define ENGINE_SHORT_WAIT_MS    100u        /* … and wait so long for a further instance */
 #define ENGINE_FAIR_EVERY       16u         /* calls after which a wanted instance changes loops */
 #define ENGINE_EXIT_WAIT_MS     5000u       /* for the zygote's word after a kill */
 #define ENGINE_ZYGOTE_RETRY_MS  200u        /* first pause before a dead zygote starts again */
@@ -164,6 +166,7 @@ struct engine {
     char *lib_dir, *runtimes_dir, *id, *network_allow;
     struct loop **loops;
     size_t n_loops;
+    uint32_t processors;
     struct engine_loop *on;
     struct zygote zygotes[RUNTIME_COUNT];
     struct cgroup_tree *cgroups;
