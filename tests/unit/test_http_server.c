@@ -122,6 +122,9 @@ static void on_call(struct http_call *call, void *user) {
         cleanup_free char *v = x_alloc(100000);
         memset(v, 'v', 100000);
         http_reply(call, 200, &(struct http_header){STR("X"), {v, 100000}}, 1, STR("x"));
+    } else if (str_is(path, "/20k")) {
+        static const char body[20480];
+        http_reply(call, 200, NULL, 0, str_n(body, sizeof(body)));
     } else if (str_is(path, "/99")) {
         http_reply(call, 99, NULL, 0, STR("x"));
     } else if (str_is(path, "/arena")) {
@@ -684,6 +687,23 @@ static int connect_to(uint16_t port) {
     return fd;
 }
 
+/* Long answers that the socket takes at once: nothing but the server itself makes it go on
+ * (over TCP: a socketpair tells of every byte that was read). */
+static void held_back_calls_go_on_without_an_event(void **state) {
+    (void)state;
+    struct error err;
+    uint16_t port = 0;
+    start(NULL);
+    assert_int_equal(http_server_listen(rig.server, "127.0.0.1:0", &port, &err), 0);
+    close(rig.fd);
+    rig.fd = connect_to(port);
+    ticks(1);
+    say(GET("/20k") GET("/20k") GET("/20k"));
+    ticks(3);
+    assert_int_equal(count("Content-Length: 20480\r\n"), 3);
+    stop();
+}
+
 static void listens_and_says_who_calls(void **state) {
     (void)state;
     struct error err;
@@ -762,6 +782,7 @@ int main(void) {
         cmocka_unit_test(bytes_may_come_one_by_one),
         cmocka_unit_test(pipelined_calls_are_answered_in_order),
         cmocka_unit_test(many_pipelined_calls_with_big_answers_are_held_back),
+        cmocka_unit_test(held_back_calls_go_on_without_an_event),
         cmocka_unit_test(errors_of_the_parser_are_answered),
         cmocka_unit_test(bodies_of_all_sizes_arrive_whole),
         cmocka_unit_test(chunked_bodies_arrive_whole),
