@@ -12,5 +12,7 @@ clean:
 	@rm -rf $(BUILD)
 lint: $(BUILD)/build.ninja
 	@/usr/bin/python3 tools/lint.py $(BUILD)
-bench: all
+bench:
+	@tools/setup.sh bench
+	@$(MAKE) --no-print-directory all
 	@/usr/bin/python3 tests/bench/run.py

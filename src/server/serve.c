@@ -247,6 +247,10 @@ static int bind_listeners(struct server *sv, struct error *err) {
 }
 
 static int start_faces(struct server *sv, struct error *err) {
+    /* SO_REUSEPORT, which lets the loops share a port, would let another server join in too. */
+    if (http_address_free(sv->settings->listen, err) < 0 ||
+        http_address_free(sv->settings->gateway, err) < 0)
+        return -1;
     sv->api = api_new(sv->core, &(struct api_config){.price_gb_second = -1, .price_request = -1});
     if (bind_listeners(sv, err) < 0)
         return -1;
