@@ -116,7 +116,9 @@ static void fetch_start(struct core_loop *cl, struct async_fn *afn, struct core_
 /* How many calls of the function may be fetched now. */
 static uint32_t room_for(const struct async *a, const struct async_fn *afn,
                          const struct deployment *d) {
-    uint32_t most = d ? d->max_instances : ASYNC_FETCH_MAX;
+    uint32_t most = d ? d->max_instances : ASYNC_FETCH_MAX, half = (a->running_max + 1) / 2;
+    if (most > half) /* however many instances it may have, others get a share */
+        most = half;
     uint32_t room = most > afn->running ? most - afn->running : 0;
     if (room > a->running_max - a->running)
         room = a->running_max - a->running;

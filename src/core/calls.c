@@ -176,12 +176,10 @@ static int why_not(struct core *c, const struct function *f, struct error *err) 
 int core_call_init(struct core *c, struct loop *loop, struct core_call *call, uint32_t function_no,
                    enum wire_body body_kind, struct str method, struct str path,
                    struct error *err) {
-    struct core_fn *fn = registry_find(&c->registry, function_no);
-    if (!fn)
+    call->fn = registry_resolve(&c->registry, function_no, &call->function, &call->deployment);
+    if (!call->fn)
         return error_field(err, ERR_NOT_FOUND, "function", "there is no such function");
-    call->fn = fn;
     call->cl = core_on(c, loop);
-    call->function = registry_view(&c->registry, fn, &call->deployment);
     bool refused = atomic_load(&c->draining) || !call->deployment;
     if (refused && why_not(c, call->function, err) < 0) {
         core_call_done(call);

@@ -122,7 +122,9 @@ static void publish(struct change *ch) {
     struct update *op = container_of(ch, struct update, ch);
     struct function *f = op->f;
     struct publication p = {.function = function_ref(f)};
-    if (f->active_no && !op->code) {
+    /* While new code is being built its configuration waits with it: the end of the build, good or
+     * bad, publishes what fits the version that then serves. */
+    if (f->active_no && f->status != FN_BUILDING) {
         p.set_deployment = true;
         p.deployment = deployment_new(ch->core->engine, f, f->active_no, f->active_number);
     }

@@ -55,7 +55,17 @@ static int job_run(struct store_job *job, struct store *s, struct error *err) {
 
 static void retry_fire(struct loop_timer *timer) {
     struct history_batch *b = container_of(timer, struct history_batch, retry);
+    list_del(&b->link);
     store_submit(b->cl->core->store, &b->job);
+}
+
+/* Before the end there is no time to wait. */
+static void retry_now(struct core_loop *cl) {
+    for (struct list *node; (node = list_shift(&cl->history.failed));) {
+        struct history_batch *b = list_entry(node, struct history_batch, link);
+        loop_timer_clear(cl->loop, &b->retry);
+        store_submit(cl->core->store, &b->job);
+    }
 }
 
 static void job_done(struct store_job *job, const struct error *err) {
@@ -64,6 +74,7 @@ static void job_done(struct store_job *job, const struct error *err) {
     atomic_store(&cl->core->store_ok, err == NULL);
     if (err && !atomic_load(&cl->core->draining)) {
         log_error("history not written, trying again", LOG_STR("error", err->text));
+        list_push(&cl->history.failed, &b->link);
         loop_timer_set(cl->loop, &b->retry, loop_now_ns(cl->loop) + HISTORY_RETRY_MS * NS_PER_MS);
         return;
     }
@@ -88,6 +99,8 @@ void history_flush(struct core_loop *cl) {
     struct history_batch *b = h->filling;
     loop_timer_clear(cl->loop, &h->timer);
     report_drops(h);
+    if (atomic_load(&cl->core->draining))
+        retry_now(cl);
     if (empty(b))
         return;
     h->filling = NULL;
@@ -113,6 +126,7 @@ static struct history_batch *batch_new(struct core_loop *cl) {
     b->cl = cl;
     buf_init(&b->text, HISTORY_PENDING_MAX);
     loop_timer_init(&b->retry, retry_fire);
+    list_init(&b->link);
     return b;
 }
 
@@ -194,10 +208,13 @@ struct metric_minute *history_minute(struct core_loop *cl, uint32_t function_no,
 
 void history_init(struct core_loop *cl) {
     loop_timer_init(&cl->history.timer, timer_fire);
+    list_init(&cl->history.failed);
 }
 
 void history_done(struct core_loop *cl) {
     batch_free(cl->history.filling);
+    for (struct list *node; (node = list_shift(&cl->history.failed));)
+        batch_free(list_entry(node, struct history_batch, link));
     for (size_t i = 0; i < ARRAY_LEN(cl->history.spare); i++)
         batch_free(cl->history.spare[i]);
 }

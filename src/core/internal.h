@@ -75,6 +75,9 @@ struct core_fn *core_fn_new(struct function *f /* taken */);
 struct core_fn *core_fn_ref(struct core_fn *fn);
 void core_fn_unref(struct core_fn *fn);
 struct core_fn *registry_find(struct registry *r, uint32_t no); /* a reference or NULL */
+/* Both at once, for the path of a call: one lock. */
+struct core_fn *registry_resolve(struct registry *r, uint32_t no, struct function **ret_f,
+                                 struct deployment **ret_d);
 /* References to what FN shows now; the deployment may be NULL. */
 struct function *registry_view(struct registry *r, struct core_fn *fn, struct deployment **ret);
 void registry_add(struct registry *r, struct core_fn *fn /* takes a reference */);
@@ -221,10 +224,12 @@ struct history_batch {
     struct metric_minute *minutes;
     size_t n_minutes, cap_minutes;
     struct loop_timer retry;
+    struct list link; /* in history.failed while it waits for the timer */
 };
 struct history {
     struct history_batch *filling; /* or NULL */
     struct history_batch *spare[HISTORY_IN_FLIGHT_MAX];
+    struct list failed;
     struct loop_timer timer;
     uint32_t in_flight;
     uint64_t lines_dropped, records_dropped;

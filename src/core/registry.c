@@ -102,6 +102,19 @@ struct core_fn *registry_find(struct registry *r, uint32_t no) {
     return fn;
 }
 
+struct core_fn *registry_resolve(struct registry *r, uint32_t no, struct function **ret_f,
+                                 struct deployment **ret_d) {
+    pthread_rwlock_rdlock(&r->lock);
+    struct core_fn *fn = find_locked(r, no);
+    if (fn) {
+        core_fn_ref(fn);
+        *ret_f = function_ref(fn->function);
+        *ret_d = fn->deployment ? deployment_ref(fn->deployment) : NULL;
+    }
+    pthread_rwlock_unlock(&r->lock);
+    return fn;
+}
+
 struct function *registry_view(struct registry *r, struct core_fn *fn, struct deployment **ret) {
     pthread_rwlock_rdlock(&r->lock);
     struct function *f = function_ref(fn->function);

@@ -288,6 +288,41 @@ static void test_update_repairs(void **state) {
     answer_done(&a);
 }
 
+/* New code with a new handler is being built; the old code must not meet that handler meanwhile. */
+static void test_update_during_build(void **state) {
+    (void)state;
+    struct answer first = {0}, a = {0};
+    uint32_t no = create_wait(&w, "during", "code");
+    struct function *now = core_function(w.core, no);
+    struct core_update u = {.function = function_clone(now), .code = STR("BAD")};
+    function_unref(now);
+    free(u.function->handler);
+    u.function->handler = x_strdup("main.next");
+    atomic_store(&double_hold_builds, true);
+    core_function_update(w.core, w.loops[0], &w.admin, &u, got_function, &first);
+    world_until(&w, &first.over);
+    assert_int_equal(first.f->status, FN_BUILDING);
+    unsigned published = double_published;
+    now = core_function(w.core, no);
+    u = (struct core_update){.function = function_clone(now)};
+    function_unref(now);
+    u.function->timeout_ms = 777;
+    core_function_update(w.core, w.loops[0], &w.admin, &u, got_function, &a);
+    world_until(&w, &a.over);
+    assert_int_equal(a.err.code, ERR_NONE);
+    assert_int_equal(double_published, published);
+    for (int i = 0; i < 2; i++)
+        double_release(core_engine(w.core), w.loops[i]);
+    wait_status(no, FN_ERROR);
+    now = core_function(w.core, no);
+    assert_string_equal(now->handler, "main.handler");
+    assert_int_equal(now->timeout_ms, 777);
+    function_unref(now);
+    assert_int_equal(call_wait(&w, no, ""), ERR_NONE);
+    answer_done(&first);
+    answer_done(&a);
+}
+
 /* Two updates from the same state in the same tick: one wins. */
 static void test_update_race(void **state) {
     (void)state;
@@ -515,6 +550,7 @@ int main(void) {
         TEST(test_restart_resumes_build),
         TEST(test_update),
         TEST(test_update_repairs),
+        TEST(test_update_during_build),
         TEST(test_update_race),
         TEST(test_triggers),
         TEST(test_delete),
