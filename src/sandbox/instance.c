@@ -14,9 +14,10 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 
-uint64_t sandbox_clone_flags(enum sandbox_net net) {
+uint64_t sandbox_clone_flags(const struct sandbox_instance *in) {
     uint64_t flags = CLONE_NEWPID | CLONE_NEWNS | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_CLEAR_SIGHAND;
-    return net == SANDBOX_NET_HOST ? flags : flags | CLONE_NEWNET;
+    bool make = in->net != SANDBOX_NET_HOST && in->netns_fd < 0;
+    return make ? flags | CLONE_NEWNET : flags;
 }
 
 static int join_cgroups(const struct sandbox_instance *in) {
@@ -53,6 +54,9 @@ static int own_network(const struct sandbox_instance *in, int *ret_tap, const ch
     *ret_tap = -1;
     if (in->net == SANDBOX_NET_HOST)
         return 0;
+    *ret_step = "join the network namespace";
+    if (in->netns_fd >= 0)
+        return setns(in->netns_fd, CLONE_NEWNET) < 0 ? -errno : 0;
     *ret_step = "bring the loopback up";
     int r = net_loopback_up();
     /* Without a tap the instance has no network: the server knows by its absence. */
@@ -114,19 +118,6 @@ static int own_descriptors(const struct sandbox *sb, const struct sandbox_instan
     return 0;
 }
 
-static int own_environment(void) {
-    static const char *const env[][2] = {{"PATH", "/usr/local/bin:/usr/bin:/bin"},
-                                         {"HOME", "/tmp"},
-                                         {"LANG", "C.UTF-8"},
-                                         {"TMPDIR", "/tmp"}};
-    if (clearenv() != 0)
-        return -ENOMEM;
-    for (size_t i = 0; i < ARRAY_LEN(env); i++)
-        if (setenv(env[i][0], env[i][1], 1) < 0)
-            return -errno;
-    return 0;
-}
-
 static int own_process(const struct sandbox *sb, const struct sandbox_instance *in,
                        const char **ret_step) {
     sigset_t none;
@@ -137,9 +128,6 @@ static int own_process(const struct sandbox *sb, const struct sandbox_instance *
     *ret_step = "start a session";
     if (setsid() < 0)
         return -errno;
-    *ret_step = "clear the environment";
-    if ((r = own_environment()) < 0)
-        return r;
     *ret_step = "go to /tmp";
     if (chdir("/tmp") < 0)
         return -errno;
@@ -156,9 +144,6 @@ int sandbox_enter(const struct sandbox *sb, const struct sandbox_instance *in, i
     *ret_step = "join the cgroups"; /* first, so that what follows is charged there */
     if ((r = join_cgroups(in)) < 0)
         return r;
-    *ret_step = "set the host name";
-    if (sethostname("kiln", 4) < 0)
-        return -errno;
     if ((r = own_mounts(in, id, ret_step)) < 0)
         return r;
     if ((r = own_network(in, ret_tap, ret_step)) < 0)

@@ -79,6 +79,20 @@ static int become_inner_root(const char **ret_step) {
     return 0;
 }
 
+/* What instances inherit: set here once, not in each. */
+static int own_environment(void) {
+    static const char *const env[][2] = {{"PATH", "/usr/local/bin:/usr/bin:/bin"},
+                                         {"HOME", "/tmp"},
+                                         {"LANG", "C.UTF-8"},
+                                         {"TMPDIR", "/tmp"}};
+    if (clearenv() != 0)
+        return -ENOMEM;
+    for (size_t i = 0; i < ARRAY_LEN(env); i++)
+        if (setenv(env[i][0], env[i][1], 1) < 0)
+            return -errno;
+    return 0;
+}
+
 static int zygote_setup(struct sandbox *sb, const char **ret_step) {
     int r = sb->root ? become_inner_root(ret_step) : 0;
     if (r < 0)
@@ -90,6 +104,11 @@ static int zygote_setup(struct sandbox *sb, const char **ret_step) {
         return -errno;
     *ret_step = "start a session";
     if (setsid() < 0)
+        return -errno;
+    *ret_step = "set the environment and the host name";
+    if ((r = own_environment()) < 0)
+        return r;
+    if (sethostname("kiln", 4) < 0)
         return -errno;
     *ret_step = "mount /proc";
     if (mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL) < 0)

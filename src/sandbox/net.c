@@ -9,6 +9,7 @@
 #include <linux/if_tun.h>
 #include <net/if.h>
 #include <net/route.h>
+#include <sched.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 
@@ -66,4 +67,21 @@ int net_tap_make(int *ret_fd) {
     if (r == 0)
         *ret_fd = take_fd(&tap);
     return r;
+}
+
+int net_make(bool tap, int *ret_ns, int *ret_tap) {
+    if (unshare(CLONE_NEWNET) < 0)
+        return -errno;
+    int r = net_loopback_up();
+    if (r < 0)
+        return r;
+    cleanup_close int made = -1;
+    if (tap && (r = net_tap_make(&made)) < 0)
+        return r;
+    int ns = open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC);
+    if (ns < 0)
+        return -errno;
+    *ret_ns = ns;
+    *ret_tap = take_fd(&made);
+    return 0;
 }

@@ -44,12 +44,13 @@ static void trial_zygote(struct sandbox *sb, struct trial *t) {
     int fd = fcntl(SANDBOX_CHANNEL_FD, F_DUPFD_CLOEXEC, SANDBOX_CHANNEL_FD + 1);
     struct sandbox_instance cfg = {.net = SANDBOX_NET_EGRESS,
                                    .tmp_max_mib = 1,
+                                   .netns_fd = -1,
                                    .channel_fd = fd,
                                    .out_fd = sb->null_fd,
                                    .err_fd = sb->null_fd};
     t->stage = STAGE_INSTANCE;
     t->root = sb->root;
-    pid_t pid = sandbox_clone(sandbox_clone_flags(cfg.net), SIGCHLD, NULL);
+    pid_t pid = sandbox_clone(sandbox_clone_flags(&cfg), SIGCHLD, NULL);
     if (pid == 0)
         trial_instance(sb, &cfg, t);
     if (pid < 0)

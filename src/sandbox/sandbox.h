@@ -61,6 +61,7 @@ struct sandbox_instance {
     uint32_t tmp_max_mib;
     uint64_t data_max; /* 0 = none */
     uint32_t files_max, procs_max;
+    int netns_fd; /* a ready network namespace (net_make()) to join, or -1: one is made */
     int channel_fd, out_fd, err_fd; /* become 3, 1, 2; all above 3 */
     int cgroup_fds[SANDBOX_CGROUPS_MAX];
     size_t n_cgroup_fds;
@@ -68,7 +69,7 @@ struct sandbox_instance {
 
 /* Flags for clone3(2) of an instance; exit_signal is SIGCHLD. Handlers are reset by it, ignored
  * signals stay ignored (as the interpreter left them). */
-uint64_t sandbox_clone_flags(enum sandbox_net net);
+uint64_t sandbox_clone_flags(const struct sandbox_instance *in);
 /* clone3(2) without a stack: like fork. FLAGS may hold CLONE_PIDFD with RET_PIDFD. */
 pid_t sandbox_clone(uint64_t flags, int exit_signal, int *ret_pidfd);
 
@@ -94,6 +95,9 @@ int caps_drop(void);
 /* net.c */
 int net_loopback_up(void);
 int net_tap_make(int *ret_fd);
+/* Moves into a new network namespace with its loopback up, and a tap device if TAP: its descriptors
+ * (*ret_tap -1 without). */
+int net_make(bool tap, int *ret_ns, int *ret_tap);
 /* file.c */
 int file_write(int dir, const char *path, const void *p, size_t len); /* existing file, one write */
 int file_create(int dir, const char *path, const char *text);

@@ -33,8 +33,8 @@ static struct instance *instance_new(struct zygote *z, struct channel *ch, uint6
         slots_grow(z);
     }
     struct instance *in = x_alloc(sizeof(*in));
-    *in =
-        (struct instance){.id = id, .slot = z->free_slots[--z->n_free], .pidfd = -1, .channel = ch};
+    *in = (struct instance){
+        .id = id, .slot = z->free_slots[--z->n_free], .pidfd = -1, .tap = -1, .channel = ch};
     z->slots[in->slot] = in;
     return in;
 }
@@ -45,6 +45,7 @@ static void instance_free(struct zygote *z, struct instance *in) {
     z->slots[in->slot] = NULL;
     z->free_slots[z->n_free++] = in->slot;
     fd_close(&in->pidfd);
+    fd_close(&in->tap);
     free(in);
 }
 
@@ -76,7 +77,7 @@ static NORETURN void child_run(struct zygote *z, const struct sandbox_instance *
 static pid_t instance_fork(struct zygote *z, const struct sandbox_instance *cfg, int *ret_pidfd) {
     if (z->runtime->before_fork)
         z->runtime->before_fork();
-    pid_t pid = sandbox_clone(sandbox_clone_flags(cfg->net) | CLONE_PIDFD, SIGCHLD, ret_pidfd);
+    pid_t pid = sandbox_clone(sandbox_clone_flags(cfg) | CLONE_PIDFD, SIGCHLD, ret_pidfd);
     if (pid == 0)
         child_run(z, cfg);
     int saved = errno;
@@ -100,6 +101,7 @@ static int spawn_config(const struct zygote_msg *m, const int *fds, size_t n_fds
         .data_max = m->data_max,
         .files_max = m->files_max,
         .procs_max = m->procs_max,
+        .netns_fd = -1,
         .channel_fd = fds[0],
         .out_fd = fds[1],
         .err_fd = fds[2],
@@ -123,9 +125,11 @@ void instance_spawn(struct zygote *z, struct channel *ch, const struct zygote_ms
     if (r == 0) {
         step = "fork into namespaces";
         cfg.slot = in->slot;
+        (void)netns_take(&z->netns, m->net, &cfg.netns_fd, &in->tap);
         pid_t pid = instance_fork(z, &cfg, &in->pidfd);
         r = pid < 0 ? -errno : 0;
         in->pid = pid > 0 ? (uint64_t)pid : 0;
+        fd_close(&cfg.netns_fd);
     }
     for (size_t i = 0; i < n_fds; i++)
         (void)close(fds[i]);
@@ -153,6 +157,8 @@ static void on_report(struct zygote *z, const struct zygote_msg *m, int tap) {
         return;
     }
     in->state = INSTANCE_RUNNING;
+    if (tap < 0)
+        tap = take_fd(&in->tap);
     struct zygote_msg answer = {.op = ZYGOTE_SPAWNED, .instance = in->id};
     int fds[2] = {fcntl(in->pidfd, F_DUPFD_CLOEXEC, 0), tap};
     if (fds[0] < 0) { /* out of descriptors: an instance nobody can hold */

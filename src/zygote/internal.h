@@ -26,6 +26,17 @@ struct pending {
     size_t n_fds;
 };
 
+/* Network namespaces kept ready, of each kind (about 100 KiB of kernel memory each). */
+#define ZYGOTE_NETNS_SPARES 4u
+
+struct netns {
+    int sock; /* to the helper that makes them; -1 = none */
+    struct netns_shelf {
+        int fds[ZYGOTE_NETNS_SPARES][2]; /* namespace, tap device or -1 */
+        size_t count;
+    } shelves[2]; /* without, with a tap */
+};
+
 enum source_kind { SOURCE_CHANNEL, SOURCE_SIGNAL, SOURCE_REPORT };
 
 struct channel {
@@ -48,6 +59,7 @@ struct instance {
     uint64_t pid; /* key of zygote.by_pid */
     uint32_t slot;
     int pidfd;
+    int tap; /* of the ready-made namespace it got, until it is sent */
     enum instance_state state;
     struct channel *channel; /* who asked; NULL: gone */
 };
@@ -55,6 +67,7 @@ struct instance {
 struct zygote {
     const struct zygote_runtime *runtime;
     struct sandbox sandbox;
+    struct netns netns;
     int epoll, signals;
     int report_in, report_out;
     enum source_kind signal_source, report_source;
@@ -73,6 +86,11 @@ void instance_spawn(struct zygote *z, struct channel *ch, const struct zygote_ms
 void instances_reports(struct zygote *z);                          /* report_in is readable */
 void instances_reap(struct zygote *z);                             /* SIGCHLD */
 void instances_orphan(struct zygote *z, const struct channel *ch); /* CH closes: kill its own */
+
+/* netns.c */
+void netns_start(struct netns *n); /* before the interpreter is warm: the helper stays small */
+/* A ready one for an instance of this enum zygote_net: the caller's fds, *ret_tap may be -1. */
+bool netns_take(struct netns *n, uint32_t net, int *ret_ns, int *ret_tap);
 
 /* serve.c */
 int channel_add(struct zygote *z, int fd, bool first); /* takes FD in any case */

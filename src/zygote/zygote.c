@@ -80,6 +80,7 @@ static int prepare(struct zygote *z) {
 /* Says UP, or why not, and serves. */
 static int run(struct zygote *z) {
     struct zygote_msg up = {.op = ZYGOTE_UP};
+    netns_start(&z->netns);
     int r = z->runtime->warm(up.text, sizeof(up.text));
     if (r < 0) {
         (void)fprintf(stderr, "kiln-zygote-%s: the interpreter does not start: %s\n",
