@@ -560,3 +560,17 @@ def test_damaged_archives(start, runtime):
     good = archive({"main.py": "x" * 600})
     assert "cut off" in start(runtime).load(good[:700])
     assert "checksum" in start(runtime).load(b"y" + good[1:])
+
+
+def test_python_instances_draw_different_random_numbers(start, tmp_path):
+    """Each is a fork of one zygote, where `random` has been imported already."""
+    source = (
+        "import os, random, ssl, uuid, tempfile\ndef handler():\n seen = []\n for _ in range(3):\n"
+        "  r, w = os.pipe()\n  if os.fork() == 0:\n"
+        "   os.write(w, repr([random.random(), ssl.RAND_bytes(8), uuid.uuid4()]).encode())\n   os._exit(0)\n"
+        "  os.close(w); seen.append(os.read(r, 500)); os.wait()\n"
+        " return len(set(seen))\n"
+    )
+    assert start("python", source).call().value == 3
+    source = "import random\nx = random.random()\ndef handler(): return x\n"
+    assert start("python", source).call().value != start("python", source).call().value
