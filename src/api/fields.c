@@ -101,8 +101,9 @@ static int unmask(const struct json *map, const char *member, struct pairs *give
         const char *old = pairs_get(stored, given->v[i].key);
         if (!old)
             return json_fail_member(map, member, err,
-                                    "has \"" SECRET_MASK "\" for a variable that has no stored "
-                                    "value to keep");
+                                    "has \"" SECRET_MASK "\" for %s, which has no stored value "
+                                    "to keep",
+                                    given->v[i].key);
         pairs_add(given, str_of(given->v[i].key), str_of(old));
     }
     return 0;

@@ -3,6 +3,7 @@
  * it runs: nothing that it could do elsewhere is claimed. */
 
 #include "api/fnservice.h"
+#include "api/internal.h"
 #include "routes.h"
 #include <ctype.h>
 #include <stdio.h>
@@ -87,7 +88,7 @@ static void write_features(struct json_w *w, const struct core_config *config) {
     jw_bool_member(w, "supports_warm_pool", true);
 }
 
-void op_fnservice_get_provider_capabilities(struct request *r) {
+static void send_capabilities(struct request *r) {
     const struct core_config *config = core_config_of(r->core);
     struct core_stats stats;
     core_stats(r->core, &stats);
@@ -106,6 +107,59 @@ void op_fnservice_get_provider_capabilities(struct request *r) {
     write_limits(&w, &stats.engine);
     jw_end_object(&w);
     fnservice_send(r, 200, &w, &body);
+}
+
+/* ---- an interpreter is known once it has run: the first who asks has them started and waits ----
+ */
+
+#define WARM_LOOK_MS 20
+#define WARM_LOOKS   150 /* 3 s in all; then what is not there is said to be missing */
+
+struct warming {
+    struct request *r;
+    struct loop_timer timer;
+    unsigned looks;
+};
+
+static bool all_known(struct request *r) {
+    struct engine_info info;
+    bool known = true;
+    engine_info(core_engine(r->core), &info);
+    for (int k = 0; k < RUNTIME_COUNT; k++)
+        known = known && info.interpreter[k][0];
+    return known;
+}
+
+static void on_look(struct loop_timer *timer) {
+    struct warming *w = container_of(timer, struct warming, timer);
+    struct request *r = w->r;
+    if (++w->looks < WARM_LOOKS && !all_known(r)) {
+        loop_timer_set(r->loop, timer, loop_now_ns(r->loop) + WARM_LOOK_MS * NS_PER_MS);
+        return;
+    }
+    atomic_store(&r->api->interpreters_asked, true);
+    send_capabilities(r);
+}
+
+static void on_warming_gone(struct request *r) {
+    loop_timer_clear(r->loop, &((struct warming *)r->state)->timer);
+    request_free(r);
+}
+
+void op_fnservice_get_provider_capabilities(struct request *r) {
+    if (atomic_load(&r->api->interpreters_asked) || all_known(r)) {
+        send_capabilities(r);
+        return;
+    }
+    struct warming *w = x_alloc(sizeof(*w));
+    w->r = r;
+    r->state = w;
+    r->free_state = free;
+    r->gone = on_warming_gone;
+    for (int k = 0; k < RUNTIME_COUNT; k++)
+        engine_warm(core_engine(r->core), (enum runtime_kind)k);
+    loop_timer_init(&w->timer, on_look);
+    loop_timer_set(r->loop, &w->timer, loop_now_ns(r->loop) + WARM_LOOK_MS * NS_PER_MS);
 }
 
 static void on_health(void *arg, const struct error *err) {

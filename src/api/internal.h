@@ -11,6 +11,7 @@ struct api {
     struct core *core;
     char *public_url, *gateway_url;
     double price_gb_second, price_request;
+    _Atomic bool interpreters_asked; /* capabilities have waited for them once */
 };
 
 /* Answers an error where there is no request yet. ALLOW: value of Allow, or NULL. */

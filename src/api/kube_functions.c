@@ -380,6 +380,7 @@ void op_kube_replace_function(struct request *r) {
     }
     struct core_update update = {.function = d.function,
                                  .code = d.code,
+                                 .wait_build = true, /* a call after this one finds the new code */
                                  .triggers_given = true,
                                  .triggers = d.triggers,
                                  .n_triggers = d.n_triggers};
