@@ -15,6 +15,7 @@
 #include <stdio.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/utsname.h>
@@ -79,6 +80,15 @@ static int become_inner_root(const char **ret_step) {
     return 0;
 }
 
+/* Two descriptors an instance: as many as we may. Instances have their own limit. */
+static void many_descriptors(void) {
+    struct rlimit l;
+    if (getrlimit(RLIMIT_NOFILE, &l) == 0) {
+        l.rlim_cur = l.rlim_max;
+        (void)setrlimit(RLIMIT_NOFILE, &l);
+    }
+}
+
 /* What instances inherit: set here once, not in each. */
 static int own_environment(void) {
     static const char *const env[][2] = {{"PATH", "/usr/local/bin:/usr/bin:/bin"},
@@ -113,6 +123,7 @@ static int zygote_setup(struct sandbox *sb, const char **ret_step) {
     *ret_step = "mount /proc";
     if (mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL) < 0)
         return -errno;
+    many_descriptors();
     *ret_step = "open /dev/null";
     cleanup_close int null_fd = open("/dev/null", O_RDWR | O_CLOEXEC);
     if (null_fd < 0)
@@ -178,6 +189,9 @@ static int new_root_and_ids(const struct sandbox_config *cfg, const struct sandb
 /* The clone and all that follows; *RET_PID as soon as there is one. */
 static int launch(const struct sandbox_config *cfg, struct sandbox *sb, pid_t *ret_pid,
                   const char **ret_step) {
+    *ret_step = "look for Linux 5.9 or newer";
+    if (!kernel_at_least(5, 9))
+        return -ENOSYS;
     *ret_step = "compile the seccomp filter";
     int r = filter_compile(&sb->filter);
     if (r < 0)
@@ -220,9 +234,10 @@ int sandbox_launch(const struct sandbox_config *cfg, struct sandbox *sb, const c
     (void)snprintf(report.step, sizeof(report.step), "%s", r < 0 ? *ret_step : "");
     if (cfg->report_fd >= 0)
         (void)!write(cfg->report_fd, &report, sizeof(report));
-    if (r < 0)
-        return r;
-    _exit(0);
+    if (r == 0)
+        _exit(0);
+    sandbox_done(sb);
+    return r;
 }
 
 void sandbox_done(struct sandbox *sb) {

@@ -21,13 +21,14 @@
 #include <linux/filter.h>
 #include <linux/sched.h>
 
-#define SANDBOX_IDS          65536u
-#define SANDBOX_UID          1000u /* what an instance sees itself as */
-#define SANDBOX_CHANNEL_FD   3     /* kept open in Z and in instances */
-#define SANDBOX_TMP_INODES   65536u
-#define SANDBOX_MEMLOCK_MAX  (64 * KIB)
-#define SANDBOX_ETC_FILE_MAX (1 * MIB) /* a file of /etc is copied up to this size */
-#define SANDBOX_CGROUPS_MAX  3
+#define SANDBOX_IDS           65536u
+#define SANDBOX_UID           1000u /* what an instance sees itself as */
+#define SANDBOX_CHANNEL_FD    3     /* kept open in Z and in instances */
+#define SANDBOX_TMP_INODES    65536u
+#define SANDBOX_MEMLOCK_MAX   (64 * KIB)
+#define SANDBOX_ETC_FILE_MAX  (1 * MIB) /* a file of /etc is copied up to this size */
+#define SANDBOX_OOM_SCORE_ADJ "500"
+#define SANDBOX_CGROUPS_MAX   3
 
 #define SANDBOX_TAP_NAME    "eth0"
 #define SANDBOX_TAP_ADDRESS 0x0a00020fu /* 10.0.2.15 */

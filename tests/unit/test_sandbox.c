@@ -260,6 +260,23 @@ static void test_refused_calls(void **state UNUSED) {
     end(&in);
 }
 
+/* The 32-bit calls have other numbers: whoever makes one is killed. */
+static void test_other_abi(void **state UNUSED) {
+#ifndef __x86_64__
+    skip();
+#endif
+    struct inst in = spawn(ZYGOTE_NET_NONE, NULL);
+    tell(&in, &(struct ask){.what = ASK_OTHER_ABI});
+    struct zygote_msg m = exited(&in);
+    assert_true(WIFSIGNALED(m.wait_status) && WTERMSIG(m.wait_status) == SIGSYS);
+    close_inst(&in);
+    in = spawn(ZYGOTE_NET_NONE, NULL);
+    tell(&in, &(struct ask){.what = ASK_SYSCALL, .number = 0x40000000 | 39}); /* x32 */
+    m = exited(&in);
+    assert_true(WIFSIGNALED(m.wait_status) && WTERMSIG(m.wait_status) == SIGSYS);
+    close_inst(&in);
+}
+
 static void test_root_is_read_only_and_bare(void **state UNUSED) {
     static const char *const absent[] = {"/etc/shadow", "/home",    "/root",   "/var",
                                          "/srv",        "/boot",    "/sys",    "/mnt",
@@ -385,6 +402,9 @@ static void test_data_limit(void **state UNUSED) {
     spawned(the.channel, &in);
     has_line(ask_path(&in, ASK_READ, "/proc/self/limits", 0).text,
              "Max data size             67108864");
+    has_line(ask_path(&in, ASK_READ, "/proc/self/oom_score_adj", 0).text, "500");
+    has_line(ask_path(&in, ASK_READ, "/proc/self/environ", 0).text, "PATH=");
+    has_line(ask_path(&in, ASK_READ, "/proc/sys/kernel/hostname", 0).text, "kiln");
     has_line(ask_path(&in, ASK_READ, "/proc/self/limits", 0).text, "Max core file size        0  ");
     tell(&in, &(struct ask){.what = ASK_EAT, .number = 128 * MIB}); /* mmap fails: survives */
     struct reply r;
@@ -634,6 +654,7 @@ int main(int argc, char **argv) {
         cmocka_unit_test(test_probe),
         cmocka_unit_test(test_no_rights),
         cmocka_unit_test(test_refused_calls),
+        cmocka_unit_test(test_other_abi),
         cmocka_unit_test(test_root_is_read_only_and_bare),
         cmocka_unit_test(test_tmp_is_private_and_bounded),
         cmocka_unit_test(test_sees_only_itself),

@@ -17,6 +17,7 @@ enum ask_what {
     ASK_SYSCALL, /* number, args */
     ASK_EXIT,
     ASK_ABORT,
+    ASK_OTHER_ABI, /* getpid of the 32-bit calls, where there are some */
 };
 struct ask {
     uint32_t what;
