@@ -32,7 +32,7 @@ struct async_run *async_run_new(struct core_loop *cl, struct async_fn *afn, stru
     run->afn = afn;
     run->fn = core_fn_ref(fn);
     run->id = call->id;
-    run->created_us = (int64_t)ulid_ms(&call->id) * 1000;
+    run->created_us = call->record.created_us;
     list_init(&run->link);
     buf_init(&run->head, SIZE_MAX); /* it was bounded when it was taken */
     buf_init(&run->body, SIZE_MAX);

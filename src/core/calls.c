@@ -15,6 +15,14 @@ struct call_later {
 };
 
 /* ---- what every ended call leaves; async.c uses it too ---- */
+/* From acceptance on: waiting for a build and in the store's queue count too. */
+static uint32_t queued_us(const struct invocation *v, const struct engine_result *r) {
+    int64_t us = v->started_us - v->created_us - r->starting_us;
+    if (us < r->queued_us)
+        return r->queued_us;
+    return us < UINT32_MAX ? (uint32_t)us : UINT32_MAX;
+}
+
 void call_record(struct invocation *v, const struct ulid *id, const struct deployment *d,
                  enum invocation_source source, int64_t created_us, const struct engine_result *r) {
     int64_t now = clock_real_us();
@@ -30,7 +38,7 @@ void call_record(struct invocation *v, const struct ulid *id, const struct deplo
     v->created_us = created_us;
     v->started_us = now - r->running_us > created_us ? now - r->running_us : created_us;
     v->ended_us = now;
-    v->queued_us = r->queued_us;
+    v->queued_us = queued_us(v, r);
     v->starting_us = r->starting_us;
     v->running_us = r->running_us;
     if (r->error_text)

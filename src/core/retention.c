@@ -8,7 +8,9 @@ static void submit(struct core *c);
 static int job_run(struct store_job *job, struct store *s, struct error *err) {
     struct retention_job *r = container_of(job, struct retention_job, job);
     const struct core_config *config = &r->core->config;
-    struct retention rule = {.history_bytes_max = config->history_bytes, .slice = RETENTION_SLICE};
+    struct retention rule = {.history_bytes_max =
+                                 config->history_bytes ? config->history_bytes : UINT64_MAX,
+                             .slice = RETENTION_SLICE};
     if (config->history_age_s)
         rule.history_before_us = clock_real_us() - (int64_t)config->history_age_s * 1000000;
     r->more = false;
