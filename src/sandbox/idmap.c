@@ -7,6 +7,7 @@
 #include <fcntl.h>
 #include <linux/capability.h>
 #include <stdio.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 
 static bool have_caps(uint32_t mask) {
@@ -35,6 +36,11 @@ bool idmap_range_possible(uint32_t base) {
     if (geteuid() != 0 || base == 0 || base > INT32_MAX - SANDBOX_IDS || !have_caps(need))
         return false;
     return mapped_here("/proc/self/uid_map", base) && mapped_here("/proc/self/gid_map", base);
+}
+
+bool idmap_is_machine_root(void) {
+    struct stat st; /* root's, whatever namespace it is looked at from */
+    return stat("/proc/sys", &st) < 0 ? geteuid() == 0 : st.st_uid == geteuid();
 }
 
 int idmap_write_range(pid_t pid, uint32_t base) {

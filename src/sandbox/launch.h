@@ -9,7 +9,7 @@
 /* First host uid of the 65,536 that a zygote gets as root, unless told otherwise: right behind the
  * range that systemd gives to containers. */
 #define ZYGOTE_UID_BASE  1879048192u
-#define ZYGOTE_STEP_MAX  64
+#define ZYGOTE_STEP_MAX  96
 #define ZYGOTE_REPORT_FD 4 /* where the launcher writes its struct zygote_report */
 
 /* Launcher to zygote_start(), once: the zygote's process id as the launcher sees it, or what

@@ -192,6 +192,9 @@ static int launch(const struct sandbox_config *cfg, struct sandbox *sb, pid_t *r
     *ret_step = "look for Linux 5.9 or newer";
     if (!kernel_at_least(5, 9))
         return -ENOSYS;
+    *ret_step = "leave the id of the machine's root: no range of ids can be mapped";
+    if (!sb->root && idmap_is_machine_root())
+        return -EPERM;
     *ret_step = "compile the seccomp filter";
     int r = filter_compile(&sb->filter);
     if (r < 0)

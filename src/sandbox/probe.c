@@ -143,9 +143,13 @@ static const struct {
 };
 
 static bool is_user_ns_step(const char *step) {
-    static const char *const steps[] = {"make a user namespace", "clone into namespaces",
-                                        "write the id maps", "take the mapped ids",
-                                        "unshare the user namespace"};
+    static const char *const steps[] = {"make a user namespace",
+                                        "clone into namespaces",
+                                        "write the id maps",
+                                        "take the mapped ids",
+                                        "unshare the user namespace",
+                                        "leave the id of the machine's root: no range of ids can "
+                                        "be mapped"};
     for (size_t i = 0; i < ARRAY_LEN(steps); i++)
         if (strcmp(step, steps[i]) == 0)
             return true;

@@ -32,7 +32,7 @@ struct sandbox_probe {
     bool root;     /* ids are mapped to a range of their own */
     bool ok;       /* every required item is ok */
     int error;     /* errno of the first step that failed, 0 */
-    char step[64]; /* that step */
+    char step[96]; /* that step */
     struct cgroup_info cgroup;
     struct probe_item items[PROBE_COUNT];
 };

@@ -84,6 +84,9 @@ void sandbox_close_rest(void);
 /* ---- the parts, for the above and for tests ---- */
 /* idmap.c: can this process give a child the ids BASE..BASE+65535? */
 bool idmap_range_possible(uint32_t base);
+/* Are we the machine's own root (also inside a user namespace that maps to it)? An instance with
+ * that id could write /proc/sys without any capability, so without a range none may be made. */
+bool idmap_is_machine_root(void);
 int idmap_write_range(pid_t pid, uint32_t base);
 int idmap_write_self(uint32_t inside, uint32_t outside_uid, uint32_t outside_gid);
 /* root.c: the new root, and moving into it. */

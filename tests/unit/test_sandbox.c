@@ -186,13 +186,15 @@ static int setup(void **state UNUSED) {
 
 static int teardown(void **state UNUSED) {
     int status;
-    (void)close(the.channel);
-    assert_int_equal(waitpid(the.pid, &status, 0), the.pid);
+    if (the.pid > 0)
+        (void)close(the.channel);
+    pid_t ended = waitpid(the.pid > 0 ? the.pid : -1, &status, 0);
     cgroup_tree_free(the.tree);
     char file[96];
     (void)snprintf(file, sizeof(file), "%s/marker", the.dir);
     (void)unlink(file);
     (void)rmdir(the.dir);
+    assert_int_equal(ended, the.pid);
     assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 0);
     return 0;
 }
@@ -627,7 +629,7 @@ static void test_probe(void **state UNUSED) {
         assert_true(the.probe.items[i].text[0] != '\0');
     }
     assert_true(the.probe.ok);
-    assert_int_equal(the.probe.root, geteuid() == 0);
+    assert_true(the.probe.root == (geteuid() == 0) || getenv("KILN_TEST_NESTED"));
 }
 
 /* As root the suite is run a second time so; nobody's id has no group and no capability. */
