@@ -17,10 +17,9 @@ def shared():
 @pytest.fixture
 def server(shared):
     """The file's server, which must be as it was before the test, but for what is kept warm."""
-    before = harness.descriptors(shared.pid)
     yield shared
     shared.note_children()
-    shared.assert_settled(before)
+    shared.assert_settled()
 
 
 @pytest.fixture
