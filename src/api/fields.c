@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "api/fields.h"
 #include <math.h>
+#include <stdio.h>
 
 int fields_body(const struct request *r, struct json **ret, struct error *err) {
     if (r->call->body.len == 0)
@@ -124,41 +125,44 @@ int fields_environment(const struct json *o, const char *member, struct pairs *t
     return rc;
 }
 
-static int set_memory(const struct request *r, const struct json *o, struct function *f,
-                      struct error *err) {
+static int set_memory(const struct request *r, const struct json *o, const char *field,
+                      struct function *f, struct error *err) {
     struct str s = STR_NULL;
     uint64_t bytes, most = core_config_of(r->core)->engine.memory_max;
     if (json_get_str(o, "memory", JSON_NULLABLE, &s, err) < 0)
         return -1;
     if (!s.p)
         return 0;
-    if (parse_memory(s, "memory", &bytes, err) < 0)
+    if (parse_memory(s, field, &bytes, err) < 0)
         return -1;
     if (most && bytes > most)
-        return json_fail_member(o, "memory", err, "is over this server's limit of %llu MiB",
-                                (unsigned long long)(most / MIB));
+        return error_field(err, ERR_INVALID, field, "%s is over this server's limit of %llu MiB",
+                           field, (unsigned long long)(most / MIB));
     field_set(&f->memory, s);
     f->memory_bytes = bytes;
     return 0;
 }
 
-static int set_cpu(const struct json *o, struct function *f, struct error *err) {
+static int set_cpu(const struct json *o, const char *field, struct function *f, struct error *err) {
     struct str s = STR_NULL;
     uint32_t milli;
     if (json_get_str(o, "cpu", JSON_NULLABLE, &s, err) < 0)
         return -1;
     if (!s.p)
         return 0;
-    if (parse_cpu(s, "cpu", &milli, err) < 0)
+    if (parse_cpu(s, field, &milli, err) < 0)
         return -1;
     field_set(&f->cpu, s);
     f->cpu_milli = milli;
     return 0;
 }
 
-int fields_resources(const struct request *r, const struct json *o, struct function *f,
-                     struct error *err) {
-    return set_memory(r, o, f, err) < 0 || set_cpu(o, f, err) < 0 ? -1 : 0;
+int fields_resources(const struct request *r, const struct json *o, const char *prefix,
+                     struct function *f, struct error *err) {
+    char memory[ERROR_FIELD_MAX], cpu[ERROR_FIELD_MAX];
+    (void)snprintf(memory, sizeof(memory), "%smemory", prefix);
+    (void)snprintf(cpu, sizeof(cpu), "%scpu", prefix);
+    return set_memory(r, o, memory, f, err) < 0 || set_cpu(o, cpu, f, err) < 0 ? -1 : 0;
 }
 
 int fields_timeout(const struct json *o, const char *member, struct function *f,

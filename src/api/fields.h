@@ -26,9 +26,11 @@ int fields_pairs(const struct json *o, const char *member, struct pairs *to, str
 /* The same; SECRET_MASK keeps the value that *TO holds under that name. */
 int fields_environment(const struct json *o, const char *member, struct pairs *to,
                        struct error *err);
-/* O may be NULL; its members are "memory" and "cpu". */
-int fields_resources(const struct request *r, const struct json *o, struct function *f,
-                     struct error *err);
+/* O's members "memory" and "cpu". O may be NULL. PREFIX is what stands before their names in
+ * errors:
+ * "" or "resources.". */
+int fields_resources(const struct request *r, const struct json *o, const char *prefix,
+                     struct function *f, struct error *err);
 int fields_timeout(const struct json *o, const char *member, struct function *f, struct error *err);
 int fields_replicas(const struct request *r, const struct json *o, const char *min_member,
                     const char *max_member, struct function *f, struct error *err);

@@ -36,7 +36,8 @@ static int read_common(const struct request *r, const struct json *o, struct fun
         fields_pairs(o, "labels", &f->labels, err) < 0 ||
         fields_pairs(o, "annotations", &f->annotations, err) < 0 ||
         json_get_object(o, "resources", JSON_NULLABLE, &resources, err) < 0 ||
-        fields_resources(r, resources, f, err) < 0 || fields_timeout(o, "timeout", f, err) < 0 ||
+        fields_resources(r, resources, "resources.", f, err) < 0 ||
+        fields_timeout(o, "timeout", f, err) < 0 ||
         fields_replicas(r, o, "min_replicas", "max_replicas", f, err) < 0)
         return -1;
     return fields_network(r, o, "network", f, err);

@@ -295,7 +295,7 @@ static int read_draft(const struct request *r, const struct json *o, struct draf
         fields_handler(o, "handler", JSON_NULLABLE, f, err) < 0 || read_code(o, d, err) < 0 ||
         fields_environment(o, "environment", &f->env, err) < 0 ||
         fields_replicas(r, o, "minReplicas", "maxReplicas", f, err) < 0 ||
-        fields_resources(r, o, f, err) < 0 || fields_timeout(o, "timeout", f, err) < 0)
+        fields_resources(r, o, "", f, err) < 0 || fields_timeout(o, "timeout", f, err) < 0)
         return -1;
     return read_triggers(o, d, err);
 }

@@ -115,7 +115,7 @@ static void send_failure(struct request *r, const struct core_call *call,
                          const struct engine_result *result, const struct error *err) {
     const struct dialect *d = r->route->dialect;
     const struct dialect_error *line = dialect_error(d, err->code);
-    struct header_text text;
+    struct header_text text = {.id = ""};
     struct http_header headers[8];
     size_t n = call_headers(call, result, &text, headers);
     headers[n++] = (struct http_header){STR("X-Kiln-Error"), str_of(invoke_cause(err->code))};
@@ -128,7 +128,7 @@ static void send_failure(struct request *r, const struct core_call *call,
 
 static void send_result(struct request *r, const struct core_call *call,
                         const struct engine_result *result) {
-    struct header_text text;
+    struct header_text text = {.id = ""};
     struct http_header headers[4];
     struct error err;
     struct buf body = BUF_INIT(REPLY_MAX);

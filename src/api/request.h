@@ -64,6 +64,6 @@ int request_query_u32(struct request *r, const char *name, uint32_t min, uint32_
 int request_query_time(struct request *r, const char *name, int64_t *ret_us, struct error *err);
 int request_query_bool(struct request *r, const char *name, bool *ret, struct error *err);
 
-#define REPLY_MAX (64 * MIB) /* of one JSON reply; over it: ERR_TOO_LARGE */
+#define REPLY_MAX (128 * MIB) /* of one JSON reply: a 50 MiB result as base64, and room */
 
 #endif

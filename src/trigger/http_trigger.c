@@ -50,12 +50,15 @@ static void error_body(struct buf *out, const char *text, const char *id) {
     jw_end_object(&w);
 }
 
-/* CALL may be NULL: there is no invocation. */
-static void fail(struct http_call *http, const struct error *err, const struct core_call *call) {
+/* CALL may be NULL: there is no invocation. ALLOW: value of Allow, or "". */
+static void fail(struct http_call *http, const struct error *err, const struct core_call *call,
+                 const char *allow) {
     char id[ID_TEXT_MAX], seconds[16];
-    struct http_header headers[4];
+    struct http_header headers[5];
     size_t n = 0;
     headers[n++] = (struct http_header){STR("Content-Type"), STR("application/json")};
+    if (allow[0])
+        headers[n++] = (struct http_header){STR("Allow"), str_of(allow)};
     if (call) {
         (void)invocation_id_text(id, &call->id);
         headers[n++] = (struct http_header){STR("X-Kiln-Invocation-Id"), str_of(id)};
@@ -102,13 +105,13 @@ static void on_done(struct core_call *call, const struct engine_result *result,
     core_call_done(call); /* RESULT is not the call's; its id stays */
     if (result->cause != ERR_NONE) {
         invoke_error(result, &err);
-        fail(v->http, &err, call);
+        fail(v->http, &err, call, "");
     } else if (result->status < 200) {
         (void)error_set(&err, ERR_FUNCTION,
                         "the function answered with status %u, which cannot "
                         "end a request",
                         result->status);
-        fail(v->http, &err, call);
+        fail(v->http, &err, call, "");
     } else {
         reply(v->http, call, result);
     }
@@ -123,36 +126,65 @@ static void on_gone(struct http_call *http) {
     free(v);
 }
 
-/* A reference to the function that listens there, or NULL. */
-static struct function *find(struct core *core, struct http_call *http, struct error *err) {
-    struct str path, method = http->head.method;
+#define ALLOW_MAX 80
+
+/* "GET, POST": the methods for which a function listens at PATH. */
+static void list_methods(struct core *core, struct str path, char allow[ALLOW_MAX]) {
+    static const char *const METHODS[] = {"GET",   "HEAD",   "POST",   "PUT",
+                                          "PATCH", "DELETE", "OPTIONS"};
+    size_t len = 0;
+    allow[0] = '\0';
+    for (size_t i = 0; i < ARRAY_LEN(METHODS); i++) {
+        bool other;
+        struct function *f = core_http_trigger(core, str_of(METHODS[i]), path, &other);
+        if (f && len < ALLOW_MAX)
+            len +=
+                (size_t)snprintf(allow + len, ALLOW_MAX - len, "%s%s", len ? ", " : "", METHODS[i]);
+        function_unref(f);
+    }
+}
+
+static struct function *at(struct core *core, struct str method, struct str path, bool *other) {
+    struct function *f = core_http_trigger(core, method, path, other);
+    if (!f && *other && str_is(method, "HEAD")) /* RFC 9110 section 9.3.2 */
+        f = core_http_trigger(core, STR("GET"), path, other);
+    return f;
+}
+
+/* A reference to the function that listens there, or NULL with ERR and, for ERR_METHOD, ALLOW. */
+static struct function *find(struct core *core, struct http_call *http, char allow[ALLOW_MAX],
+                             struct error *err) {
+    struct str path, clean, method = http->head.method;
     bool other_method = false;
-    struct str clean;
+    allow[0] = '\0';
     if (url_path_clean(http->head.path, &http->arena, &clean) < 0 ||
         url_decode(clean, URL_PATH, &http->arena, &path) < 0 || !str_is_utf8(path)) {
         (void)error_set(err, ERR_INVALID, "the path has a broken %%-escape or is not UTF-8");
         return NULL;
     }
-    struct function *f = core_http_trigger(core, method, path, &other_method);
-    if (!f && path.len > 1 && path.p[path.len - 1] == '/') {
+    struct function *f = at(core, method, path, &other_method);
+    if (!f && !other_method && path.len > 1 && path.p[path.len - 1] == '/') {
         path.len--;
-        f = core_http_trigger(core, method, path, &other_method);
+        f = at(core, method, path, &other_method);
     }
-    if (!f && other_method)
-        (void)error_set(err, ERR_METHOD, "a function listens at %.*s, but not for %.*s",
-                        STR_ARG(path), STR_ARG(method));
-    else if (!f)
+    if (!f && other_method) {
+        list_methods(core, path, allow);
+        (void)error_set(err, ERR_METHOD, "the function at %.*s listens for %s only", STR_ARG(path),
+                        allow);
+    } else if (!f) {
         (void)error_set(err, ERR_NOT_FOUND, "no function listens at %.*s %.*s", STR_ARG(method),
                         STR_ARG(path));
+    }
     return f;
 }
 
 /* Nobody's path is refused before its body is read. */
 static void on_head(struct http_call *http, void *user) {
     struct error err;
-    struct function *f = find(user, http, &err);
+    char allow[ALLOW_MAX];
+    struct function *f = find(user, http, allow, &err);
     if (!f)
-        fail(http, &err, NULL);
+        fail(http, &err, NULL, allow);
     function_unref(f);
 }
 
@@ -184,11 +216,12 @@ static int prepare(struct visit *v, struct core *core, const struct function *f,
 static void on_call(struct http_call *http, void *user) {
     struct core *core = user;
     struct error err;
-    struct function *f = find(core, http, &err); /* again: it may have gone meanwhile */
+    char allow[ALLOW_MAX];
+    struct function *f = find(core, http, allow, &err); /* again: it may have gone meanwhile */
     struct visit *v = x_alloc(sizeof(*v));
     v->http = http;
     if (!f || prepare(v, core, f, &err) < 0) {
-        fail(http, &err, NULL);
+        fail(http, &err, NULL, allow);
         free(v);
         function_unref(f);
         return;
