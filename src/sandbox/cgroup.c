@@ -69,7 +69,12 @@ static int leaf_number(const struct cgroup *cg, enum controller c, const char *f
             return -ENODATA;
         p++;
     }
-    return sscanf(p + len, "%" SCNu64, ret) == 1 ? 0 : -ENODATA;
+    char *after = NULL;
+    uint64_t value = strtoull(p + len, &after, 10);
+    if (after == p + len)
+        return -ENODATA;
+    *ret = value;
+    return 0;
 }
 
 /* ---- making ---- */

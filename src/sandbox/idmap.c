@@ -23,10 +23,15 @@ static bool mapped_here(const char *map_file, uint32_t base) {
     FILE *f = fopen(map_file, "re");
     if (!f)
         return false;
-    unsigned long long inside, outside, count;
+    char line[128]; /* "inside outside count" */
     bool found = false;
-    while (!found && fscanf(f, "%llu %llu %llu", &inside, &outside, &count) == 3)
+    while (!found && fgets(line, sizeof(line), f)) {
+        char *p = line;
+        uint64_t inside = strtoull(p, &p, 10);
+        (void)strtoull(p, &p, 10);
+        uint64_t count = strtoull(p, &p, 10);
         found = base >= inside && (uint64_t)base + SANDBOX_IDS <= inside + count;
+    }
     (void)fclose(f);
     return found;
 }

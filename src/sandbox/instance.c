@@ -138,7 +138,7 @@ static int own_process(const struct sandbox *sb, const struct sandbox_instance *
     (void)umask(022);
     (void)sigemptyset(&none);
     *ret_step = "unblock signals";
-    return sigprocmask(SIG_SETMASK, &none, NULL) < 0 ? -errno : 0;
+    return -pthread_sigmask(SIG_SETMASK, &none, NULL);
 }
 
 int sandbox_enter(const struct sandbox *sb, const struct sandbox_instance *in, int *ret_tap,

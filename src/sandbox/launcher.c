@@ -20,6 +20,8 @@
 #include <sys/syscall.h>
 #include <sys/utsname.h>
 
+/* NOLINTBEGIN(concurrency-mt-unsafe): one thread */
+
 /* Where the C library keeps this thread's id, which it trusts in raise(3) and in mutexes: fork(3)
  * has the kernel write it anew in the child, so must we. NULL without CONFIG_CHECKPOINT_RESTORE. */
 static uint64_t tid_address(void) {
@@ -43,9 +45,10 @@ pid_t sandbox_clone(uint64_t flags, int exit_signal, int *ret_pidfd) {
 
 static bool kernel_at_least(unsigned major_no, unsigned minor_no) {
     struct utsname u;
-    unsigned a = 0, b = 0;
-    if (uname(&u) < 0 || sscanf(u.release, "%u.%u", &a, &b) != 2)
+    if (uname(&u) < 0)
         return false;
+    char *p = u.release; /* "6.1.0-18-amd64" */
+    unsigned long a = strtoul(p, &p, 10), b = *p == '.' ? strtoul(p + 1, NULL, 10) : 0;
     return a > major_no || (a == major_no && b >= minor_no);
 }
 
@@ -248,3 +251,4 @@ void sandbox_done(struct sandbox *sb) {
     sb->filter = (struct sock_fprog){0};
     fd_close(&sb->null_fd);
 }
+/* NOLINTEND(concurrency-mt-unsafe) */

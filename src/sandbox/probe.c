@@ -12,6 +12,8 @@
 #include <stdio.h>
 #include <sys/wait.h>
 
+/* NOLINTBEGIN(concurrency-mt-unsafe): before there are threads */
+
 enum stage { STAGE_LAUNCH, STAGE_INSTANCE, STAGE_DONE };
 
 struct trial {
@@ -142,14 +144,13 @@ static const struct {
                    "ordinary user chmod 0666 /dev/net/tun"},
 };
 
+static const char machine_root_step[] =
+    "leave the id of the machine's root: no range of ids can be mapped";
+
 static bool is_user_ns_step(const char *step) {
-    static const char *const steps[] = {"make a user namespace",
-                                        "clone into namespaces",
-                                        "write the id maps",
-                                        "take the mapped ids",
-                                        "unshare the user namespace",
-                                        "leave the id of the machine's root: no range of ids can "
-                                        "be mapped"};
+    static const char *const steps[] = {"make a user namespace",      "clone into namespaces",
+                                        "write the id maps",          "take the mapped ids",
+                                        "unshare the user namespace", machine_root_step};
     for (size_t i = 0; i < ARRAY_LEN(steps); i++)
         if (strcmp(step, steps[i]) == 0)
             return true;
@@ -230,3 +231,4 @@ void sandbox_probe(const struct cgroup_tree *cgroups, struct sandbox_probe *ret)
     judge_cgroups(ret);
     ret->ok = t.stage == STAGE_DONE;
 }
+/* NOLINTEND(concurrency-mt-unsafe) */

@@ -16,6 +16,8 @@
 #include <sys/syscall.h>
 #include <sys/sysmacros.h>
 
+/* NOLINTBEGIN(concurrency-mt-unsafe): one thread */
+
 /* sys/mount.h and linux/mount.h exclude each other in glibc 2.36. */
 int mount(const char *source, const char *target, const char *type, unsigned long flags,
           const void *data);
@@ -411,3 +413,4 @@ int root_enter(const struct sandbox_config *cfg, bool root, const char **ret_ste
         return -errno;
     return 0;
 }
+/* NOLINTEND(concurrency-mt-unsafe) */

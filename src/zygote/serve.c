@@ -38,16 +38,16 @@ fail:
     return r;
 }
 
+/* Taken off its queue already. */
 static void pending_free(struct pending *p) {
-    list_del(&p->node);
     close_all(p->fds, p->n_fds);
     free(p);
 }
 
 static void channel_free(struct zygote *z, struct channel *ch) {
     instances_orphan(z, ch);
-    while (!list_empty(&ch->queue))
-        pending_free(list_entry(ch->queue.next, struct pending, node));
+    for (struct list *n; (n = list_shift(&ch->queue));)
+        pending_free(list_entry(n, struct pending, node));
     list_del(&ch->node);
     z->n_channels--;
     (void)close(ch->fd); /* leaves the epoll by itself */
@@ -91,11 +91,13 @@ void channel_send(struct zygote *z, struct channel *ch, const struct zygote_msg 
 }
 
 static void channel_flush(struct zygote *z, struct channel *ch) {
-    while (!list_empty(&ch->queue)) {
-        struct pending *p = list_entry(ch->queue.next, struct pending, node);
+    for (struct list *n; (n = list_shift(&ch->queue));) {
+        struct pending *p = list_entry(n, struct pending, node);
         int r = zygote_send(ch->fd, &p->msg, p->fds, p->n_fds);
-        if (r == -EAGAIN || r == -ETOOMANYREFS || r == -ENOBUFS)
+        if (r == -EAGAIN || r == -ETOOMANYREFS || r == -ENOBUFS) {
+            list_unshift(&ch->queue, n);
             return;
+        }
         pending_free(p);
         ch->queued--;
     }

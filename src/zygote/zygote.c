@@ -15,6 +15,8 @@
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 
+/* NOLINTBEGIN(concurrency-mt-unsafe): one thread */
+
 static int parse(int argc, char **argv, struct sandbox_config *cfg) {
     for (int i = 1; i + 1 < argc; i += 2) {
         uint64_t n;
@@ -42,8 +44,9 @@ static int make_signals(struct zygote *z) {
     sigset_t set;
     (void)sigemptyset(&set);
     (void)sigaddset(&set, SIGCHLD);
-    if (sigprocmask(SIG_BLOCK, &set, NULL) < 0)
-        return -errno;
+    int r = -pthread_sigmask(SIG_BLOCK, &set, NULL);
+    if (r < 0)
+        return r;
     z->signals = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
     if (z->signals < 0)
         return -errno;
@@ -110,3 +113,4 @@ int zygote_main(int argc, char **argv, const struct zygote_runtime *runtime) {
     /* Process 1 of its namespace: what it leaves running ends with it. */
     _exit(r < 0 ? 1 : 0);
 }
+/* NOLINTEND(concurrency-mt-unsafe) */
