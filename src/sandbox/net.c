@@ -56,6 +56,10 @@ int net_tap_make(int *ret_fd) {
     struct ifreq req = {.ifr_name = SANDBOX_TAP_NAME, .ifr_flags = IFF_TAP | IFF_NO_PI};
     if (ioctl(tap, TUNSETIFF, &req) < 0)
         return -errno;
+    /* The device then ends with its namespace, in the background, and not in the close(2) of
+     * whoever holds the descriptor last, which would wait for it some 30 ms. */
+    if (ioctl(tap, TUNSETPERSIST, 1) < 0)
+        return -errno;
     cleanup_close int sock = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
     if (sock < 0)
         return -errno;
