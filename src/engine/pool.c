@@ -185,22 +185,22 @@ static bool start_one(struct pool *p, bool prewarmed, struct error *err) {
     return true;
 }
 
-/* Another one is worth its start when calls wait that none is starting for, and either nothing
- * runs yet, or what runs would take too long to come to them. Short calls mostly use the processor:
- * beyond one instance a processor more of them only take time from each other, so for those the
- * head of the queue must have waited for long. */
+/* Another one is worth its start when calls wait that none is starting for, and either there is
+ * none yet, or what runs would take too long to come to them. Short calls mostly use the processor:
+ * beyond one instance a processor more of them only take time from each other, so for those (and
+ * while nothing is known of a function) the head of the queue must have waited for long. */
 static bool worth_starting(struct pool *p) {
     if (p->n_loading >= p->n_waiting || p->n_loading >= ENGINE_STARTING_MAX)
         return false;
     uint32_t running = p->n_local - p->n_loading;
-    if (running == 0 || p->ewma_us == 0)
+    if (running == 0 && p->n_loading == 0)
         return true;
     struct engine_call *head = list_entry(p->waiting.next, struct engine_call, link);
     uint64_t waited_ns = loop_now_ns(p->el->loop) - head->submitted_ns;
     uint32_t live = atomic_load_explicit(&p->deployment->shared->live, memory_order_relaxed);
     if (p->ewma_us < ENGINE_SHORT_CALL_US && live >= p->el->engine->processors)
-        return waited_ns > ENGINE_SHORT_WAIT_MS * NS_PER_MS;
-    if (p->ewma_us * p->n_waiting / running > ENGINE_SCALE_WAIT_US)
+        return running && waited_ns > ENGINE_SHORT_WAIT_MS * NS_PER_MS;
+    if (running == 0 || p->ewma_us * p->n_waiting / running > ENGINE_SCALE_WAIT_US)
         return true;
     return waited_ns > ENGINE_SCALE_TICK_MS * NS_PER_MS;
 }
