@@ -49,6 +49,10 @@ static void on_head(struct http_call *call, void *user) {
     struct api *a = user;
     struct route_match match;
     struct error err;
+    if (str_is(call->head.path, "*")) { /* OPTIONS only: about the server as a whole */
+        reply_options(call, &dialect_common, NULL);
+        return;
+    }
     int found =
         route_find(&route_table, call->head.method_id, call->head.path, &call->arena, &match, &err);
     if (call->head.method_id == HTTP_OPTIONS && (match.allow[0] || match.dialect->cors)) {

@@ -268,12 +268,23 @@ void reply_continue(struct http_conn *c) {
     conn_wake(c);
 }
 
+/* The head of what is refused, as far as it was understood: from its request line on. Slices of a
+ * buffer that has moved since are not looked at. */
+static const struct http_head *known_head(const struct http_conn *c) {
+    const struct work *w = c->work;
+    const struct http_head *h = &w->call.head;
+    if (c->state != CONN_HEAD)
+        return h;
+    return h->path.len > 0 && h->base == w->in.p + w->pos ? h : NULL;
+}
+
 void reply_bad_request(struct http_conn *c, int status, const char *reason) {
     const struct http_config *cf = &c->server->config;
+    const struct http_head *head = known_head(c);
+    c->work->bodyless = head && head->method_id == HTTP_HEAD;
     cleanup_buf struct buf body = BUF_INIT(ERROR_BODY_MAX);
     const char *type = "text/plain; charset=utf-8";
     if (cf->on_error) {
-        const struct http_head *head = c->state == CONN_HEAD ? NULL : &c->work->call.head;
         cf->on_error(cf->user, head, status, reason, &body, &type);
     } else {
         (void)buf_printf(&body, "%s\n", reason);

@@ -55,7 +55,8 @@ struct http_config {
     void (*on_head)(struct http_call *call, void *user); /* may be NULL: all are accepted */
     void (*on_call)(struct http_call *call, void *user);
     /* Body of an answer that the server itself makes (malformed, too large, too slow): appends to
-     * BODY and sets *ret_content_type. HEAD is NULL where it was not understood. May be NULL:
+     * BODY and sets *ret_content_type. HEAD is NULL where not even the request line was
+     * understood; else it holds what stood before the fault. May be NULL:
      * plain text. */
     void (*on_error)(void *user, const struct http_head *head, int status, const char *reason,
                      struct buf *body, const char **ret_content_type);
