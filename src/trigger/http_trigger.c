@@ -105,6 +105,8 @@ static void on_done(struct core_call *call, const struct engine_result *result,
     core_call_done(call); /* RESULT is not the call's; its id stays */
     if (result->cause != ERR_NONE) {
         invoke_error(result, &err);
+        if (err.code == ERR_FUNCTION) /* its words are for its owner, not for the public */
+            (void)error_set(&err, ERR_FUNCTION, "the function failed; its log says why");
         fail(v->http, &err, call, "");
     } else if (result->status < 200) {
         (void)error_set(&err, ERR_FUNCTION,
