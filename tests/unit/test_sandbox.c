@@ -16,6 +16,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <glob.h>
 #include <grp.h>
 #include <linux/sched.h>
 #include <poll.h>
@@ -184,12 +185,30 @@ static int setup(void **state UNUSED) {
     return 0;
 }
 
+/* Folders of our tree, wherever it was made. */
+static size_t cgroups_left(void) {
+    char pattern[256] = "/sys/fs/cgroup/";
+    size_t left = 0;
+    for (int depth = 0; depth < 6; depth++, strcat(pattern, "*/")) {
+        char full[320];
+        glob_t found = {0};
+        (void)snprintf(full, sizeof(full), "%skiln-*-%d", pattern, (int)getpid());
+        if (glob(full, GLOB_NOSORT, NULL, &found) == 0)
+            left += found.gl_pathc;
+        globfree(&found);
+    }
+    return left;
+}
+
 static int teardown(void **state UNUSED) {
     int status;
     if (the.pid > 0)
         (void)close(the.channel);
     pid_t ended = waitpid(the.pid > 0 ? the.pid : -1, &status, 0);
+    bool trees = cgroup_tree_info(the.tree)->mode != CGROUP_NONE;
+    assert_true(!trees || cgroups_left() > 0);
     cgroup_tree_free(the.tree);
+    assert_int_equal(cgroups_left(), 0);
     char file[96];
     (void)snprintf(file, sizeof(file), "%s/marker", the.dir);
     (void)unlink(file);
