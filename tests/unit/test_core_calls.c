@@ -7,7 +7,9 @@
 
 #include "core_world.h"
 #include <cmocka.h>
+#include <signal.h>
 #include <stdio.h>
+#include <sys/resource.h>
 
 static struct world w;
 
@@ -236,6 +238,46 @@ static void test_cancel(void **state) {
     answer_done(&made);
 }
 
+static void files_may_grow(bool yes) {
+    struct rlimit limit;
+    assert_int_equal(getrlimit(RLIMIT_FSIZE, &limit), 0);
+    limit.rlim_cur = yes ? limit.rlim_max : 1;
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &limit), 0);
+}
+
+/* While the disk takes nothing, calls go on and queued ones are refused; their records are written
+ * when it does again. */
+static void test_full_disk(void **state) {
+    (void)state;
+    struct core_call queued = {.source = SOURCE_ASYNC};
+    struct answer refused = {0};
+    struct error err;
+    uint32_t no = create_wait(&w, "f", "code");
+    void (*before)(int) = signal(SIGXFSZ, SIG_IGN);
+    files_may_grow(false);
+    assert_int_equal(call_wait(&w, no, ""), ERR_NONE);
+    assert_int_equal(call_wait(&w, no, ""), ERR_NONE);
+    for (int i = 0; i < 20000 && core_ready(w.core); i++)
+        world_tick(&w);
+    assert_int_equal(core_call_init(w.core, w.loops[0], &queued, no, WIRE_BODY_NONE, STR("POST"),
+                                    STR("/"), &err),
+                     0);
+    engine_input_headers(&queued.input);
+    engine_input_end(&queued.input);
+    core_call_async(&queued, got_id, &refused);
+    world_until(&w, &refused.over);
+    bool ready = core_ready(w.core);
+    files_may_grow(true);
+    signal(SIGXFSZ, before);
+    assert_int_not_equal(refused.err.code, ERR_NONE);
+    assert_false(ready);
+    for (int i = 0; i < 20000 && invocations(no, 50).n < 2; i++)
+        world_tick(&w);
+    assert_int_equal(invocations(no, 50).n, 2);
+    assert_int_equal(metrics(no).invocations, 2);
+    assert_true(core_ready(w.core));
+}
+
 /* ---- queued calls ---- */
 static void wait_ended(const struct ulid *id, struct answer *ret) {
     for (int i = 0; i < 5000; i++) {
@@ -404,6 +446,7 @@ int main(void) {
         TEST(test_follow),
         TEST(test_refused_at_once),
         TEST(test_cancel),
+        TEST(test_full_disk),
         TEST(test_async),
         TEST(test_async_bounded),
         TEST(test_async_survives_restart),
