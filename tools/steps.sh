@@ -26,10 +26,15 @@ step() {
     return 1
 }
 
-# build FOLDER [meson options …]: sets the folder up when need be, then builds
+# build FOLDER [meson options …]: sets the folder up so, when it is not yet, then builds
 build() {
     folder="$1"
     shift
-    [ -f "$folder/build.ninja" ] || meson setup "$folder" "$@" || return 1
+    if [ ! -f "$folder/build.ninja" ]; then
+        meson setup "$folder" "$@" || return 1
+    elif [ "$(cat "$folder/.options" 2>/dev/null)" != "$*" ]; then
+        meson configure "$folder" "$@" || return 1
+    fi
+    echo "$*" >"$folder/.options"
     ninja -C "$folder"
 }
