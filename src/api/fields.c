@@ -81,6 +81,16 @@ static void replace_pairs(struct pairs *to, struct pairs *with) {
     *with = (struct pairs){0};
 }
 
+int fields_map(const struct json *o, const char *member, struct pairs *to, struct error *err) {
+    struct pairs given = {0};
+    bool present = false;
+    int rc = read_pairs(o, member, &given, &present, err);
+    if (rc == 0 && present)
+        replace_pairs(to, &given);
+    pairs_done(&given);
+    return rc;
+}
+
 int fields_pairs(const struct json *o, const char *member, struct pairs *to, struct error *err) {
     struct pairs given = {0};
     bool present = false;

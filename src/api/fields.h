@@ -21,7 +21,9 @@ int fields_runtime(const struct json *o, const char *member, int flags, struct f
                    struct error *err);
 int fields_handler(const struct json *o, const char *member, int flags, struct function *f,
                    struct error *err);
-/* A map of strings, replaced as a whole. */
+/* A map of strings, replaced as a whole; not checked further. */
+int fields_map(const struct json *o, const char *member, struct pairs *to, struct error *err);
+/* The same for labels and annotations. */
 int fields_pairs(const struct json *o, const char *member, struct pairs *to, struct error *err);
 /* The same; SECRET_MASK keeps the value that *TO holds under that name. */
 int fields_environment(const struct json *o, const char *member, struct pairs *to,

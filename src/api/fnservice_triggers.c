@@ -48,7 +48,7 @@ static int read_trigger(const struct json *o, bool create, const struct function
         return -1;
     if (name.p)
         field_set(&t->name, name);
-    if (fields_pairs(o, "config", &t->config, err) < 0)
+    if (fields_map(o, "config", &t->config, err) < 0)
         return -1;
     return check_trigger(t, f->name, err);
 }

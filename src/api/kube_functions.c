@@ -240,7 +240,7 @@ static int read_trigger(const struct json *o, size_t index, const struct functio
                                 STR_ARG(type));
     if (!str_is(type, "http"))
         return json_fail_member(o, "type", err, "must be http");
-    if (fields_pairs(o, "config", &t->config, err) < 0)
+    if (fields_map(o, "config", &t->config, err) < 0)
         return -1;
     if (!pairs_get(&t->config, "method"))
         pairs_add(&t->config, STR("method"), STR("ANY"));

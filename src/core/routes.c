@@ -82,8 +82,16 @@ void routes_done(struct map *routes) {
     map_done(routes);
 }
 
-static bool method_fits(const char *have, struct str want) {
-    return strcmp(have, "ANY") == 0 || str_is(want, have);
+/* A method of its own goes before ANY. */
+static struct core_fn *by_method(const struct route *route, struct str method) {
+    struct core_fn *any = NULL;
+    for (size_t i = 0; i < route->n; i++) {
+        if (str_is(method, route->v[i].method))
+            return route->v[i].fn;
+        if (strcmp(route->v[i].method, "ANY") == 0)
+            any = route->v[i].fn;
+    }
+    return any;
 }
 
 struct function *core_http_trigger(struct core *c, struct str method, struct str path,
@@ -91,9 +99,9 @@ struct function *core_http_trigger(struct core *c, struct str method, struct str
     struct function *f = NULL;
     pthread_rwlock_rdlock(&c->registry.lock);
     const struct route *route = map_get(&c->registry.routes, path);
-    for (size_t i = 0; route && i < route->n && !f; i++)
-        if (method_fits(route->v[i].method, method))
-            f = function_ref(route->v[i].fn->function);
+    struct core_fn *fn = route ? by_method(route, method) : NULL;
+    if (fn)
+        f = function_ref(fn->function);
     *ret_other_method = route && !f;
     pthread_rwlock_unlock(&c->registry.lock);
     return f;
