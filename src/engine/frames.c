@@ -78,6 +78,8 @@ static void flush(struct instance *inst) {
 
 /* ---- in ---- */
 
+#define LAST_READS_MAX 64 /* far more than a socket holds */
+
 static void broken(struct instance *inst, const char *what) {
     instance_kill(inst, ERR_CRASH, "the function's process broke kiln's protocol: %s", what);
 }
@@ -283,22 +285,29 @@ static void gather(struct instance *inst, const char *p, size_t n) {
         broken(inst, "frame too large");
 }
 
-static void readable(struct instance *inst) {
+/* False when there was nothing to read. */
+static bool readable(struct instance *inst) {
     struct engine_loop *el = inst->el;
     ssize_t n = read(inst->channel.fd, el->read_buf, ENGINE_READ_MAX);
     if (n < 0 && (errno == EAGAIN || errno == EINTR))
-        return;
+        return false;
     if (n <= 0) { /* the zygote says why, soon */
         instance_end(inst);
-        return;
+        return false;
     }
     if (inst->in.len) {
         gather(inst, el->read_buf, (size_t)n);
-        return;
+        return true;
     }
     size_t need = 0, taken = take_frames(inst, el->read_buf, (size_t)n, &need);
     if (taken < (size_t)n)
         gather(inst, el->read_buf + taken, (size_t)n - taken);
+    return true;
+}
+
+void frames_last(struct instance *inst) {
+    for (int i = 0; i < LAST_READS_MAX && inst->state != INST_DYING && readable(inst); i++)
+        continue;
 }
 
 void frames_ready(struct loop_io *io, uint32_t events) {

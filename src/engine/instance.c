@@ -325,6 +325,9 @@ static void tell_owner(struct instance *inst) {
 }
 
 void instance_exited(struct instance *inst, int status, bool known) {
+    inst->exited = true;
+    if (known)
+        frames_last(inst);
     if (inst->state != INST_DYING)
         begin_dying(inst);
     /* What it still wrote belongs to the call that ends now. */

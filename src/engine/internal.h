@@ -62,6 +62,7 @@ struct instance {
     bool prewarmed; /* not started for a call: its first one is not cold */
     bool raw_output;
     bool for_spare; /* is to be parked when it is ready */
+    bool exited;    /* its process has ended: what it wrote counts, but it gets no more work */
     uint64_t memory_limit;
     bool limited;            /* its data segment is limited already */
     bool released;           /* off the count of those alive before its end */
@@ -248,6 +249,9 @@ void output_emit(struct instance *inst, enum log_line_level level, struct str te
 
 /* ---- frames.c ---- */
 void frames_ready(struct loop_io *io, uint32_t events); /* the channel's callback */
+/* Takes what a process wrote before it ended: the news of its end, which come by another socket,
+ * may be first. */
+void frames_last(struct instance *inst);
 /* One frame whose payload is HEAD and then the string TAIL. 0 or -errno. */
 int frames_send(struct instance *inst, enum wire_type type, uint32_t seq, struct str head,
                 struct str tail);

@@ -290,6 +290,11 @@ void pool_submit(struct pool *p, struct engine_call *call) {
 }
 
 void pool_ready(struct pool *p, struct instance *inst) {
+    if (inst->exited) {
+        idle_add(p, inst);
+        instance_end(inst);
+        return;
+    }
     if (p->n_waiting && !handover_due(p)) {
         atomic_fetch_add_explicit(&p->el->engine->busy, 1, memory_order_relaxed);
         instance_run(inst, take_waiting(p));

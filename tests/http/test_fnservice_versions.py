@@ -386,3 +386,14 @@ def test_archives_that_lead_out_are_refused(server, files):
     code = tar({"main.py": answers("x").encode(), **files})
     reply = server.fn("POST", "", {"name": "f", "runtime": "python3.9", "source_code": b64(code)})
     assert (reply.status, reply.json["status"]) == (201, "error"), reply
+
+
+def test_a_build_whose_process_ends_at_once_is_not_mistaken(server):
+    """The news that the process ended may overtake what it said: that still counts."""
+    reply = server.fn("POST", "", {
+        "name": "f", "runtime": "nodejs18", "source_code": b64("exports.handler = () => 1;")})
+    ident = reply.json["id"]
+    for good in (True, False) * 15:
+        v = deploy(server, ident, "exports.handler = () => 1;" if good else "throw new Error('no')")
+        assert v["build_status"] == ("success" if good else "failed"), v
+        assert good or "Error: no" in v["build_log"], v
