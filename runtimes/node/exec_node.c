@@ -94,7 +94,7 @@ static int node_warm(char *name, size_t name_size) {
  * known yet; its cgroup bounds it. */
 static NORETURN void node_instance(void) {
     char worker[NODE_PATH_MAX], app[NODE_PATH_MAX], path[] = "PATH=/usr/local/bin:/usr/bin:/bin";
-    char home[] = "HOME=/tmp", lang[] = "LANG=C.UTF-8";
+    char home[] = "HOME=/tmp", lang[] = "LANG=C.UTF-8", tmp[] = "TMPDIR=/tmp";
 
     (void)snprintf(worker, sizeof(worker), "%s/worker.js", node_runtime_dir);
     (void)snprintf(app, sizeof(app), "%s", node_app_dir);
@@ -105,7 +105,7 @@ static NORETURN void node_instance(void) {
                     worker,
                     app,
                     NULL};
-    char *envp[] = {path, home, lang, NULL};
+    char *envp[] = {path, home, lang, tmp, NULL};
     (void)fcntl(WIRE_INSTANCE_FD, F_SETFD, 0);
     (void)execve(node_path, argv, envp);
     _exit(127);

@@ -76,8 +76,10 @@ static size_t to_buf(char *data, size_t size, size_t n, void *arg) {
 }
 
 static struct curl_slist *prepare(const char *method, const char *path, const struct buf *body) {
+    char *ws = curl_easy_escape(curl, workspace, 0);
     cleanup_free char *url =
-        x_asprintf("%s/api/v1/workspaces/%s/functions%s", base_url, workspace, path);
+        x_asprintf("%s/api/v1/workspaces/%s/functions%s", base_url, ws ? ws : "", path);
+    curl_free(ws);
     struct curl_slist *headers = curl_slist_append(NULL, "Content-Type: application/json");
     headers = curl_slist_append(headers, "Expect:");
     if (authorization)
@@ -103,14 +105,10 @@ static int unreachable(CURLcode code, struct error *err) {
 }
 
 static const char *what_next(long status) {
-    switch (status) {
-    case 401:
-        return ": set KILN_TOKEN (the administrator's stands in the data folder's admin.token)";
-    case 403:
-        return ": this token may not do that in this workspace";
-    default:
+    if (status != 401)
         return "";
-    }
+    return ", which the command line does with KILN_TOKEN; the administrator's stands in "
+           "admin.token in the data folder";
 }
 
 static enum error_code code_of(long status) {

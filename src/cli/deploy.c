@@ -225,28 +225,48 @@ static int new_version(const struct source *s, const char *id, struct error *err
     return finish_version(id, version, err);
 }
 
-static int add_trigger(const struct options *o, const struct source *s, const char *id,
-                       struct error *err) {
+/* The id of the function's trigger NAME, or NULL. */
+static char *trigger_id(const char *id, const char *name, struct error *err) {
+    cleanup_free char *path = x_asprintf("/%s/triggers", id);
+    cleanup_json struct json *reply = NULL;
+    const struct json *list = NULL;
+    if (client_call("GET", path, NULL, &reply, err) < 0 ||
+        json_get_array(reply, "triggers", JSON_REQUIRED, &list, err) < 0)
+        return NULL;
+    for (size_t i = 0; i < json_count(list); i++)
+        if (str_is(member_str(json_item(list, i), "name", ""), name))
+            return str_dup(member_str(json_item(list, i), "id", ""));
+    return NULL;
+}
+
+static void put_trigger(struct json_w *w, const struct options *o, const char *name) {
     struct str path = str_of(o->http), method = STR("GET");
     if (memchr(path.p, ' ', path.len))
         method = str_cut(&path, ' ');
+    jw_begin_object(w);
+    jw_cstr_member(w, "name", name);
+    jw_cstr_member(w, "type", "http");
+    jw_bool_member(w, "enabled", true);
+    jw_object_member(w, "config");
+    jw_str_member(w, "method", method);
+    jw_str_member(w, "path", path);
+    jw_end_object(w);
+    jw_end_object(w);
+}
+
+/* Deployed again, --http moves the trigger that it made before. */
+static int set_trigger(const struct options *o, const struct source *s, const char *id,
+                       struct error *err) {
     cleanup_buf struct buf body = BUF_INIT(64 * KIB);
     struct json_w w;
-    json_w_init(&w, &body);
-    jw_begin_object(&w);
     cleanup_free char *name = x_asprintf("%s-http", s->name);
-    jw_cstr_member(&w, "name", name);
-    jw_cstr_member(&w, "type", "http");
-    jw_bool_member(&w, "enabled", true);
-    jw_object_member(&w, "config");
-    jw_str_member(&w, "method", method);
-    jw_str_member(&w, "path", path);
-    jw_end_object(&w);
-    jw_end_object(&w);
-    cleanup_free char *url = x_asprintf("/%s/triggers", id);
-    int r = client_call("POST", url, &body, NULL, err);
-    /* Deployed again with the same --http: the trigger is there. */
-    return r < 0 && err->code == ERR_CONFLICT ? 0 : r;
+    json_w_init(&w, &body);
+    put_trigger(&w, o, name);
+    struct error none = {0};
+    cleanup_free char *old = trigger_id(id, name, &none);
+    cleanup_free char *url =
+        old ? x_asprintf("/%s/triggers/%s", id, old) : x_asprintf("/%s/triggers", id);
+    return client_call(old ? "PUT" : "POST", url, &body, NULL, err);
 }
 
 static int first_version(const char *id, const struct json *f, struct error *err) {
@@ -279,7 +299,7 @@ static int deploy(const struct options *o, const struct source *s, struct error 
         if (first_version(id, f, err) < 0)
             return -1;
     }
-    if (o->http && add_trigger(o, s, id, err) < 0)
+    if (o->http && set_trigger(o, s, id, err) < 0)
         return -1;
     cleanup_free char *path = x_asprintf("/%s", id);
     cleanup_json struct json *now = NULL;

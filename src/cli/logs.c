@@ -27,12 +27,24 @@ static void show_time(struct str rfc3339) {
     printf("%s.%03d ", text, (int)(us / 1000 % 1000));
 }
 
+/* On a terminal, what a function printed must not move the cursor or write to the clipboard. */
+static void show_text(struct str s) {
+    for (size_t i = 0; i < s.len; i++) {
+        unsigned char c = (unsigned char)s.p[i];
+        if (colors && ((c < 0x20 && c != '\t' && c != '\n') || c == 0x7f))
+            printf("\\x%02x", c);
+        else
+            putchar(c);
+    }
+    putchar('\n');
+}
+
 static void show_line(const struct json *l) {
     struct str level = member_str(l, "level", "");
     const char *color = color_of(level);
     show_time(member_str(l, "timestamp", ""));
-    printf("%s%-5.*s%s %.*s\n", color, STR_ARG(level), *color ? "\033[0m" : "",
-           STR_ARG(member_str(l, "message", "")));
+    printf("%s%-5.*s%s ", color, STR_ARG(level), *color ? "\033[0m" : "");
+    show_text(member_str(l, "message", ""));
 }
 
 static void streamed(struct str line) {

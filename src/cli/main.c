@@ -26,11 +26,12 @@ static int usage(FILE *to) {
     for (size_t i = 0; i < ARRAY_LEN(commands); i++) {
         char call[64];
         snprintf(call, sizeof call, "%s %s", commands[i].name, commands[i].args);
-        (void)fprintf(to, "  %-20s %s\n", call, commands[i].help);
+        (void)fprintf(to, "  %-23s  %s\n", call, commands[i].help);
     }
-    fputs("  serve                run the server (kiln serve --help)\n"
-          "  doctor               what this machine gives to functions, and what is missing\n"
-          "  version              show the version\n\n"
+    fputs("  serve                    run the server (kiln serve --help)\n"
+          "  doctor                   show what this machine gives to functions, and what is "
+          "missing\n"
+          "  version                  show the version\n\n"
           "kiln COMMAND --help shows a command's options. --json prints for programs.\n"
           "The server is KILN_URL with KILN_TOKEN, or the one of this machine; KILN_WORKSPACE\n"
           "chooses the workspace.\n",
@@ -53,16 +54,26 @@ static int become_server(char **argv, bool keep_word) {
     return 1;
 }
 
+static const struct command *find(const char *word) {
+    for (size_t i = 0; i < ARRAY_LEN(commands); i++)
+        if (strcmp(word, commands[i].name) == 0)
+            return &commands[i];
+    return NULL;
+}
+
+static int show_help(const struct command *c) {
+    cleanup_buf struct buf text = BUF_INIT(64 * KIB);
+    options_help(c, &text);
+    fputs(buf_cstr(&text), stdout);
+    return 0;
+}
+
 static int run(const struct command *c, int argc, char **argv) {
     struct options o;
     struct error err = {0};
     int r = options_parse(c, argc, argv, &o, &err);
-    if (r == 0 && o.help) {
-        cleanup_buf struct buf text = BUF_INIT(64 * KIB);
-        options_help(c, &text);
-        fputs(buf_cstr(&text), stdout);
-        return 0;
-    }
+    if (r == 0 && o.help)
+        return show_help(c);
     if (r == 0)
         r = c->run(&o, &err);
     progress_end();
@@ -85,10 +96,10 @@ int main(int argc, char **argv) {
         return 0;
     }
     if (strcmp(word, "help") == 0 || strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0)
-        return usage(stdout);
-    for (size_t i = 0; i < ARRAY_LEN(commands); i++)
-        if (strcmp(word, commands[i].name) == 0)
-            return run(&commands[i], argc - 2, argv + 2);
-    (void)fprintf(stderr, "kiln: there is no command \"%s\"\n\n", word);
-    return usage(stderr);
+        return argc > 2 && find(argv[2]) ? show_help(find(argv[2])) : usage(stdout);
+    const struct command *c = find(word);
+    if (c)
+        return run(c, argc - 2, argv + 2);
+    (void)fprintf(stderr, "kiln: there is no command \"%s\": `kiln help` shows them\n", word);
+    return 2;
 }

@@ -54,7 +54,6 @@ static int prepare(struct change *ch, struct error *err) {
 
 static int run(struct change *ch, struct store *s, struct error *err) {
     struct trigger_op *op = container_of(ch, struct trigger_op, ch);
-    static const char *const types[] = {"trigger_created", "trigger_updated", "trigger_deleted"};
     static const char *const words[] = {"created", "updated", "deleted"};
     int r = 0;
     if (op->kind == OP_CREATE)
@@ -66,7 +65,7 @@ static int run(struct change *ch, struct store *s, struct error *err) {
     if (r < 0)
         return r;
     const char *name = op->t ? op->t->name : op->now[find(op)]->name;
-    return change_event(ch, s, ch->fn->no, types[op->kind], 0, err, "Trigger %s %s", name,
+    return change_event(ch, s, ch->fn->no, "updated", 0, err, "Trigger %s %s", name,
                         words[op->kind]);
 }
 

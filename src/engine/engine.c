@@ -88,10 +88,16 @@ static void start_egress(struct engine *e) {
     char exe[4096];
     snprintf(exe, sizeof exe, "%s/kiln-egress", e->lib_dir);
     uint32_t base = e->config.uid_base ? e->config.uid_base : ZYGOTE_UID_BASE;
-    int r = egress_start(exe, geteuid() == 0 ? base + 65535 : 0, e->network_allow, &e->egress);
+    bool root = geteuid() == 0;
+    /* The zygote of an ordinary user has the host's device: without it no instance gets a tap, and
+     * what the capabilities say would not be true. Root makes a device of its own. */
+    int r = root || access("/dev/net/tun", R_OK | W_OK) == 0 ? 0 : -errno;
+    if (r == 0)
+        r = egress_start(exe, root ? base + 65535 : 0, e->network_allow, &e->egress);
     e->spare_net = r == 0 ? ZYGOTE_NET_EGRESS : ZYGOTE_NET_NONE;
     if (r < 0)
-        log_warn("no egress network: functions have network none", LOG_STR("reason", strerror(-r)));
+        log_warn("no egress network: functions have network none", LOG_STR("reason", strerror(-r)),
+                 LOG_STR("see", "kiln doctor"));
 }
 
 static void describe_isolation(struct engine *e) {

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "server/doctor.h"
-#include "json/write.h"
 #include "sandbox/probe.h"
 #include "server/paths.h"
+#include "json/write.h"
 #include <stdio.h>
 
 struct tool {
@@ -19,17 +19,17 @@ static bool there(const struct tool *t) {
 }
 
 static void print_text(const struct sandbox_probe *p) {
-    printf("%-22s %-8s %s\n", "WHAT", "STATE", "");
+    printf("%-34s  %-7s  %s\n", "WHAT", "STATE", "DETAIL");
     for (int i = 0; i < PROBE_COUNT; i++) {
         const struct probe_item *it = &p->items[i];
-        printf("%-22s %-8s %s\n", it->name,
+        printf("%-34s  %-7s  %s\n", it->name,
                it->ok         ? "ok"
                : it->required ? "MISSING"
                               : "reduced",
                it->text);
     }
     for (size_t i = 0; i < ARRAY_LEN(tools); i++)
-        printf("%-22s %-8s %s\n", tools[i].name, there(&tools[i]) ? "ok" : "MISSING",
+        printf("%-34s  %-7s  %s\n", tools[i].name, there(&tools[i]) ? "ok" : "MISSING",
                there(&tools[i]) ? tools[i].path : tools[i].missing);
     printf("\n%s\n", p->ok ? "Functions can run here."
                            : "Functions cannot run here until what is MISSING is put right.");
@@ -61,6 +61,16 @@ static void print_json(const struct sandbox_probe *p) {
 }
 
 int doctor(int argc, char **argv) {
+    if (argc == 1 && (strcmp(argv[0], "--help") == 0 || strcmp(argv[0], "-h") == 0)) {
+        puts(
+            "Usage: kiln doctor [--json]\n\n"
+            "Builds a sandbox as a function gets it and says what this machine gives. MISSING: no\n"
+            "function can run without it (Python, Node.js: none of that language). reduced: they\n"
+            "run without that limit or network. Exit status 1 when something is MISSING that "
+            "every\n"
+            "function needs.");
+        return 0;
+    }
     bool json = argc > 0 && strcmp(argv[0], "--json") == 0;
     if (argc > (json ? 1 : 0)) {
         (void)fputs("kiln doctor: it takes nothing but --json\n", stderr);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "server/settings.h"
+#include "egress/egress.h"
 #include <errno.h>
 #include <stdio.h>
 #include <sys/stat.h>
@@ -337,6 +338,14 @@ int settings_check(const struct settings *s, struct error *err) {
     if (!one_of(s->log_format, formats))
         return error_field(err, ERR_INVALID, "log-format",
                            "--log-format is text or json, not \"%s\"", s->log_format);
+    struct egress_allow allow;
+    size_t at = 0;
+    if (egress_parse_allow(s->network_allow, &allow, &at) < 0)
+        return error_field(
+            err, ERR_INVALID, "network-allow",
+            "--network-allow wants at most %d IPv4 addresses or networks that can be "
+            "allowed, such as 10.1.0.0/16,192.168.1.7; wrong is \"%s\"",
+            EGRESS_ALLOW_MAX, s->network_allow + at);
     if (s->memory_default > s->memory_max)
         return error_field(err, ERR_INVALID, "memory", "--memory is above --memory-max");
     return 0;

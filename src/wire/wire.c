@@ -63,10 +63,12 @@ ssize_t wire_parse(const void *p, size_t len, size_t max_payload, struct wire_fr
     if (len < WIRE_HEADER_LEN)
         return 0;
     size_t payload_len = load_u32(head);
-    if (payload_len > max_payload || head[6] || head[7])
-        return -EBADMSG;
     size_t total = WIRE_HEADER_LEN + payload_len;
+    if (head[6] || head[7])
+        return -EBADMSG;
     *ret_need = total;
+    if (payload_len > max_payload)
+        return -EBADMSG;
     if (len < total)
         return 0;
     *ret = (struct wire_frame){

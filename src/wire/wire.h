@@ -84,8 +84,8 @@ struct wire_frame {
     struct str payload;
 };
 /* Takes one whole frame off the front of [P, P+LEN): its total size, 0 when more bytes are needed
- * (*ret_need says how many the frame has in all, or 0 if not known yet), -EBADMSG when malformed or
- * over MAX_PAYLOAD. */
+ * (*ret_need says how many the frame has in all, or 0 if not known yet), -EBADMSG when malformed
+ * (*ret_need is 0) or over MAX_PAYLOAD (*ret_need is its size). */
 ssize_t wire_parse(const void *p, size_t len, size_t max_payload, struct wire_frame *ret,
                    size_t *ret_need);
 struct wire_in wire_open(struct str payload);

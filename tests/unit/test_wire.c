@@ -68,9 +68,11 @@ static void test_malformed(void **state UNUSED) {
     memset(head, 0, sizeof(head));
     head[0] = 11;
     assert_int_equal(wire_parse(head, sizeof(head), 10, &f, &need), -EBADMSG);
+    assert_int_equal(need, WIRE_HEADER_LEN + 11); /* too large is told apart from malformed */
     assert_int_equal(wire_parse(head, sizeof(head), 11, &f, &need), 0);
     head[7] = 1;
     assert_int_equal(wire_parse(head, sizeof(head), 11, &f, &need), -EBADMSG);
+    assert_int_equal(need, 0);
     static const unsigned char liar[] = {0xff, 0xff, 0xff, 0xff, 'a'};
     struct wire_in in = wire_open(str_n(liar, sizeof(liar)));
     assert_null(wire_get_str(&in).p);
