@@ -16,11 +16,17 @@ static int find_lib(struct paths *p, struct error *err) {
     if (slash)
         *slash = 0;
     p->lib = x_strdup(exe);
+    /* Beside us in a build folder; after an installation in <prefix>/<libdir>/kiln. */
     p->runtimes = x_asprintf("%s/runtimes", exe);
-    if (access(p->runtimes, R_OK | X_OK) < 0)
-        return error_set(err, ERR_INTERNAL, "the runtimes folder %s is missing: build kiln again",
-                         p->runtimes);
-    return 0;
+    if (access(p->runtimes, R_OK | X_OK) == 0)
+        return 0;
+    cleanup_free char *beside = p->runtimes;
+    p->runtimes = x_asprintf("%s/../" KILN_LIBDIR "/kiln", exe);
+    if (access(p->runtimes, R_OK | X_OK) == 0)
+        return 0;
+    return error_set(err, ERR_INTERNAL,
+                     "there is neither a folder %s nor %s: build or install kiln again", beside,
+                     p->runtimes);
 }
 
 static int make_folders(const char *path, struct error *err) {
