@@ -310,7 +310,7 @@ static void errors_of_the_parser_are_answered(void **state) {
     HAS("HTTP/1.1 400 Bad Request\r\n");
     HAS("Content-Type: application/json\r\n");
     HAS("Connection: close\r\n");
-    HAS("{\"status\":400,\"path\":\"\",\"reason\":\"Host is missing.\"}");
+    HAS("{\"status\":400,\"path\":\"/\",\"reason\":\"Host is missing.\"}");
     assert_true(rig.closed); /* our half is shut, the server reads on */
     assert_int_equal(http_server_connections(rig.server), 1);
     close(rig.fd);
