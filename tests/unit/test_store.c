@@ -900,6 +900,9 @@ static void run_party(struct party *p, struct store *s) {
     }
     sem_post(&gate.leave);
     loop_run(p->loop);
+    /* The store thread may still be inside the loop_post() of the last one. */
+    gate_close(&gate, s);
+    sem_post(&gate.leave);
     loop_free(p->loop);
 }
 
