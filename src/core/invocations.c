@@ -88,9 +88,12 @@ static bool keep_open(void *arg, const struct async_call *call) {
     return keep_record(arg, &call->record);
 }
 
-/* Newest first; of two of the same call the one that has ended. */
+/* Newest first; of two of the same call the one that has ended. Ids order by the millisecond only.
+ */
 static int newer(const void *a, const void *b) {
     const struct invocation *x = a, *y = b;
+    if (x->created_us != y->created_us)
+        return y->created_us > x->created_us ? 1 : -1;
     int r = memcmp(y->id.b, x->id.b, sizeof x->id.b);
     return r ? r : (int)y->status - (int)x->status;
 }
