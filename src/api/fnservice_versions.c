@@ -46,12 +46,9 @@ static int read_deploy(const struct json *o, uint32_t *ret_number, struct buf *c
         json_get_int(o, "version", JSON_NULLABLE, 1, VERSIONS_MAX, &number, err) < 0)
         return -1;
     bool has_code = json_has(o, "source_code") && !json_has_null(o, "source_code");
-    if (image.len > 0 && !has_code)
+    if (image.len > 0 && !has_code) /* beside code it only names what others would build of it */
         return json_fail_member(o, "image", err,
                                 "is not served by this version of kiln: give source_code");
-    if (image.len > 0)
-        return json_fail_member(o, "image", err,
-                                "is not served by this version of kiln: leave it out");
     *ret_number = (uint32_t)number;
     return fnservice_base64(o, "source_code", JSON_REQUIRED | JSON_NONEMPTY, code, err);
 }
