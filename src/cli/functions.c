@@ -17,7 +17,8 @@ struct str member_str(const struct json *v, const char *name, const char *fallba
 }
 
 static struct str text_of(const struct json *v, const char *name) {
-    return member_str(v, name, "-");
+    struct str s = member_str(v, name, "-");
+    return s.len ? s : STR("-");
 }
 
 static int fetch_list(const struct options *o, struct json **ret, const struct json **ret_list,
