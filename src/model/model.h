@@ -14,24 +14,24 @@
 #include <stdatomic.h>
 
 /* ---- limits of the model (each named in docs/limits.md) ---- */
-#define NAME_MAX_LEN         63   /* names of workspaces, projects, functions, triggers */
-#define HANDLER_MAX_LEN      255
-#define RUNTIME_MAX_LEN      32
-#define ENV_PAIRS_MAX        256
-#define ENV_KEY_MAX_LEN      255
-#define ENV_TOTAL_MAX        (64 * KIB) /* keys and values of a function together */
-#define LABEL_PAIRS_MAX      64
-#define LABEL_MAX_LEN        255
-#define CODE_MAX             (10 * MIB) /* decoded source or archive */
-#define TRIGGERS_MAX         64         /* of one function */
-#define TRIGGER_CONFIG_MAX   32         /* pairs */
-#define TRIGGER_VALUE_MAX    2048
-#define VERSIONS_MAX         10000      /* highest version number */
-#define MEMORY_MIN           (32 * MIB)
-#define MEMORY_MAX           (16 * GIB) /* what a field may say; a setting bounds it further */
-#define CPU_MILLI_MAX        64000u
-#define TIMEOUT_MS_MAX       900000u
-#define INSTANCES_MAX        1000u      /* maxReplicas */
+#define NAME_MAX_LEN       63 /* names of workspaces, projects, functions, triggers */
+#define HANDLER_MAX_LEN    255
+#define RUNTIME_MAX_LEN    32
+#define ENV_PAIRS_MAX      256
+#define ENV_KEY_MAX_LEN    255
+#define ENV_TOTAL_MAX      (64 * KIB) /* keys and values of a function together */
+#define LABEL_PAIRS_MAX    64
+#define LABEL_MAX_LEN      255
+#define CODE_MAX           (10 * MIB) /* decoded source or archive */
+#define TRIGGERS_MAX       64         /* of one function */
+#define TRIGGER_CONFIG_MAX 32         /* pairs */
+#define TRIGGER_VALUE_MAX  2048
+#define VERSIONS_MAX       10000 /* highest version number */
+#define MEMORY_MIN         (32 * MIB)
+#define MEMORY_MAX         (16 * GIB) /* what a field may say; a setting bounds it further */
+#define CPU_MILLI_MAX      64000u
+#define TIMEOUT_MS_MAX     900000u
+#define INSTANCES_MAX      1000u /* maxReplicas */
 
 /* ---- enumerations; *_name() is total, *_parse() returns -1 for an unknown word ---- */
 enum function_status { FN_PENDING, FN_BUILDING, FN_READY, FN_ERROR, FN_DELETING };
@@ -85,7 +85,7 @@ struct function {
     enum runtime_kind kind;
     char *handler;
     struct pairs env, labels, annotations;
-    char *memory, *cpu; /* as the caller spelt them ("256Mi", "100m"), or NULL */
+    char *memory, *cpu;     /* as the caller spelt them ("256Mi", "100m"), or NULL */
     uint64_t memory_bytes;  /* 0 = the server's default */
     uint32_t cpu_milli;     /* 0 = no quota */
     uint32_t timeout_ms;    /* 0 = the server's default */
@@ -93,12 +93,12 @@ struct function {
     uint32_t max_instances; /* 0 = the server's default (10) */
     enum network_kind network;
     enum function_status status;
-    uint32_t active_no, active_number;     /* version row and its number; 0 = none yet */
-    uint32_t previous_no, previous_number; /* active before; 0 = none */
-    uint32_t last_number;                  /* highest version number ever used */
+    uint32_t active_no, active_number;           /* version row and its number; 0 = none yet */
+    uint32_t previous_no, previous_number;       /* active before; 0 = none */
+    uint32_t last_number;                        /* highest version number ever used */
     int64_t created_us, updated_us, deployed_us; /* deployed: last activation; 0 never */
 };
-struct function *function_new(void); /* refs = 1, zeroed */
+struct function *function_new(void);                       /* refs = 1, zeroed */
 struct function *function_clone(const struct function *f); /* deep, refs = 1 */
 struct function *function_ref(struct function *f);
 void function_unref(struct function *f);
@@ -143,8 +143,8 @@ struct trigger *trigger_ref(struct trigger *t);
 void trigger_unref(struct trigger *t);
 
 /* ---- what happened ---- */
-struct invocation {     /* one record; every call leaves one */
-    struct ulid id;     /* "inv-<26 letters>"; carries the function's number and the time */
+struct invocation { /* one record; every call leaves one */
+    struct ulid id; /* "inv-<26 letters>"; carries the function's number and the time */
     uint32_t function_no;
     uint32_t version_number;
     enum invocation_status status;
@@ -152,11 +152,11 @@ struct invocation {     /* one record; every call leaves one */
     enum error_code cause; /* ERR_NONE when completed */
     uint16_t http_status;  /* what the handler said, 0 where it said nothing */
     bool cold;
-    int64_t created_us;    /* accepted; real time */
-    int64_t started_us;    /* 0 while pending */
-    int64_t ended_us;      /* 0 while running */
+    int64_t created_us; /* accepted; real time */
+    int64_t started_us; /* 0 while pending */
+    int64_t ended_us;   /* 0 while running */
     uint32_t queued_us, starting_us, running_us;
-    char error_text[256];  /* first sentence of what failed, or "" */
+    char error_text[256]; /* first sentence of what failed, or "" */
 };
 
 struct log_line {
@@ -165,11 +165,11 @@ struct log_line {
     struct ulid invocation; /* all zero: outside of a call */
     int64_t at_us;
     enum log_line_level level;
-    char instance[32]; /* "a1b2c3-x9"; part of pod names */
+    char instance[32];  /* "a1b2c3-x9"; part of pod names */
     struct str message; /* borrowed */
 };
 
-struct event { /* one audit line */
+struct event {   /* one audit line */
     uint32_t no; /* "evt-<no>" */
     uint32_t function_no;
     char type[24]; /* "created", "updated", "deleted", "deployed", "version_activated", … */
@@ -199,7 +199,7 @@ int check_trigger(struct trigger *t, const char *function_name, struct error *er
 /* ---- outside ids: prefix and number ---- */
 #define ID_TEXT_MAX 40
 const char *id_text(char out[ID_TEXT_MAX], const char *prefix, uint32_t no); /* "func-12" */
-uint32_t id_parse(struct str s, const char *prefix); /* 0: not such an id */
+uint32_t id_parse(struct str s, const char *prefix);                         /* 0: not such an id */
 const char *invocation_id_text(char out[ID_TEXT_MAX], const struct ulid *u); /* "inv-01J…" */
 int invocation_id_parse(struct str s, struct ulid *ret);
 

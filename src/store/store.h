@@ -38,8 +38,8 @@ struct store_job {
 };
 
 struct store_config {
-    const char *url;       /* "sqlite" today; postgres://… later */
-    const char *data_dir;  /* exists, mode 0700 */
+    const char *url;      /* "sqlite" today; postgres://… later */
+    const char *data_dir; /* exists, mode 0700 */
 };
 
 /* Opens, migrates forward (a newer schema than ours is an error), starts the thread. */
@@ -92,8 +92,7 @@ int store_trigger_each(struct store *s, void (*visit)(void *arg, struct trigger 
 /* events (audit), newest first; kept by count a function and by age */
 int store_event_insert(struct store *s, struct event *e, struct error *err);
 int store_event_each(struct store *s, uint32_t function_no, uint32_t limit,
-                     bool (*visit)(void *arg, const struct event *e), void *arg,
-                     struct error *err);
+                     bool (*visit)(void *arg, const struct event *e), void *arg, struct error *err);
 
 /* tokens: only the SHA-256 of a token is stored */
 enum role { ROLE_VIEWER = 1, ROLE_INVOKER, ROLE_DEVELOPER, ROLE_ADMIN };
@@ -116,8 +115,8 @@ struct async_call {
     uint32_t function_no;
     char workspace[NAME_MAX_LEN + 1];
     enum invocation_status status;
-    uint32_t attempts;     /* times it was started */
-    struct str input;      /* the encoded call: CALL payload of wire.h, deadline 0 */
+    uint32_t attempts;        /* times it was started */
+    struct str input;         /* the encoded call: CALL payload of wire.h, deadline 0 */
     struct invocation record; /* once ended */
     uint16_t result_status;
     struct str result_headers; /* JSON object name → [values] */
@@ -137,8 +136,8 @@ int store_async_get(struct store *s, const struct ulid *id,
                     struct error *err);
 /* After a start: running becomes pending again; then counts pending per function. */
 int store_async_recover(struct store *s,
-                        void (*visit)(void *arg, uint32_t function_no, uint64_t pending),
-                        void *arg, struct error *err);
+                        void (*visit)(void *arg, uint32_t function_no, uint64_t pending), void *arg,
+                        struct error *err);
 /* Pending and running calls of a function, newest first, as records without input. */
 int store_async_open(struct store *s, uint32_t function_no, uint32_t limit,
                      bool (*visit)(void *arg, const struct async_call *c), void *arg,
@@ -172,17 +171,16 @@ struct metric_minute {
     uint32_t function_no;
     int64_t minute; /* since 1970 */
     uint64_t invocations, errors, cold_starts;
-    uint64_t gb_us;                  /* memory limit in GB times running µs: for cost */
+    uint64_t gb_us;                            /* memory limit in GB times running µs: for cost */
     uint32_t concurrency_min, concurrency_max; /* calls running at once */
-    uint64_t busy_us;                /* sum of running times: avg concurrency = busy / window */
-    struct histogram duration;       /* µs of running, completed and failed */
+    uint64_t busy_us;          /* sum of running times: avg concurrency = busy / window */
+    struct histogram duration; /* µs of running, completed and failed */
 };
 int store_metrics_merge(struct store *s, const struct metric_minute *v, size_t n,
                         struct error *err);
 int store_metrics_each(struct store *s, uint32_t function_no, int64_t first_minute,
-                       int64_t last_minute,
-                       bool (*visit)(void *arg, const struct metric_minute *m), void *arg,
-                       struct error *err);
+                       int64_t last_minute, bool (*visit)(void *arg, const struct metric_minute *m),
+                       void *arg, struct error *err);
 
 /* Retention: deletes at most SLICE rows a call; *ret_more says whether to call again. */
 struct retention {

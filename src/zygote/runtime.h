@@ -16,8 +16,8 @@ struct zygote_runtime {
     /* Called in the zygote around the fork, NULL where nothing is to do. */
     void (*before_fork)(void);
     void (*after_fork_parent)(void);
-    /* Runs in the new instance: sandboxed, capabilities dropped, seccomp on, fd 0 = /dev/null, 1 and
-     * 2 = pipes, 3 = channel, no other descriptor open. Never returns. */
+    /* Runs in the new instance: sandboxed, capabilities dropped, seccomp on, fd 0 = /dev/null, 1
+     * and 2 = pipes, 3 = channel, no other descriptor open. Never returns. */
     void (*instance)(void) NORETURN;
 };
 
