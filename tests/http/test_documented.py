@@ -62,3 +62,10 @@ def test_an_allow_list_that_is_none_ends_the_start(tmp_path):
         capture_output=True, text=True, timeout=harness.PATIENCE_S, check=False)
     assert done.returncode == 2
     assert 'wrong is "nonsense"' in done.stderr
+
+
+def test_the_page_of_settings_is_what_the_program_says():
+    page = (harness.ROOT / "docs" / "operations.md").read_text()
+    said = subprocess.run([str(harness.KILN), "serve", "--help"], capture_output=True, text=True,
+                          timeout=harness.PATIENCE_S, check=True).stdout
+    assert f"$ kiln serve --help\n{said}```" in page, "copy `kiln serve --help` into docs/operations.md"
