@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 import os
+import pathlib
+import shutil
+import tempfile
 
 import contract
 import harness
@@ -23,7 +26,16 @@ def server(shared):
 
 
 @pytest.fixture
-def start():
+def folder():
+    """A folder that the server can use as well, whoever it runs as; gone after the test."""
+    path = pathlib.Path(tempfile.mkdtemp(prefix="test-kiln-folder-"))
+    harness.own(path)
+    yield path
+    shutil.rmtree(path)
+
+
+@pytest.fixture
+def start(folder):
     """Servers with settings of their own: start("--flag", …)."""
     servers = []
 

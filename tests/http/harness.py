@@ -130,6 +130,15 @@ def temp_files():
     return {e for e in os.listdir("/tmp") if "kiln" in e.lower()}
 
 
+def own(path):
+    """Gives a tree of files to who the server runs as."""
+    if AS_USER:
+        for base, folders, files in os.walk(path):
+            for name in (".", *folders, *files):
+                os.chown(os.path.join(base, name), int(AS_USER), int(AS_USER),
+                         follow_symlinks=False)
+
+
 class Server:
     def __init__(self, *flags, data=None, env=None, auth=True, expect_start=True):
         self.own_data = data is None
@@ -169,16 +178,21 @@ class Server:
             stderr=self.log_file, env=env, start_new_session=True)
         self.pid = self.process.pid
 
+        def listening():
+            return re.findall(r"gateway=http://\S*?:(\d+) ", ANSI.sub("", self.log()))
+
+        starts = len(listening())
+
         def up():
             assert self.process.poll() is None, f"the server ended:\n{self.log()}"
-            return url.exists() and url.read_text().endswith("\n")
+            return (url.exists() and url.read_text().endswith("\n")
+                    and len(listening()) > starts)
 
         wait_for("the server listens", up)
         self.url = url.read_text().strip()
         self.host, port = self.url.removeprefix("http://").rsplit(":", 1)
         self.port = int(port)
-        listening = re.findall(r"gateway=http://\S*?:(\d+)", ANSI.sub("", self.log()))
-        self.gateway_port = int(listening[-1])
+        self.gateway_port = int(listening()[-1])
         self.token = (self.data / "admin.token").read_text().strip() if self.auth else None
         if "KILN_ADMIN_TOKEN" in self.env:
             self.token = self.env["KILN_ADMIN_TOKEN"]
