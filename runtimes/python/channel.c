@@ -94,21 +94,23 @@ static void on_timer(int sig) {
 
 /* The process dies of SIG: what earlier calls and log lines left here must not die with it. Where
  * an append was interrupted the buffer may be inconsistent and is left alone. */
-static void on_crash(int sig) {
+static void on_crash(int sig, siginfo_t *info, void *context) {
+    (void)context;
     if (chan.fd >= 0 && !atomic_flag_test_and_set_explicit(&chan.lock, memory_order_acquire))
         (void)send_held(MSG_DONTWAIT);
     (void)signal(sig, SIG_DFL);
     (void)raise(sig);
     /* The first process of a pid namespace survives its own raise(): a fault comes again by itself
-     * when this returns, an abort does not. */
-    if (sig == SIGABRT)
+     * when this returns; an abort, or what somebody sent, does not. */
+    if (sig == SIGABRT || info->si_code <= 0)
         _exit(128 + sig);
 }
 
 static void catch_crashes(void) {
     static char stack[16 * 1024]; /* for a stack overflow; touched only by a crash */
     stack_t alt = {.ss_sp = stack, .ss_size = sizeof(stack)};
-    struct sigaction sa = {.sa_handler = on_crash, .sa_flags = SA_ONSTACK | SA_NODEFER};
+    struct sigaction sa = {.sa_sigaction = on_crash,
+                           .sa_flags = SA_ONSTACK | SA_NODEFER | SA_SIGINFO};
     const int fatal[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT};
 
     (void)sigaltstack(&alt, NULL);

@@ -538,12 +538,17 @@ def warm_load(handler):
         os.environb.update(before)
 
 
-def warm_done():
-    """Takes away the traces of warming and freezes what stays."""
+def warm_forget():
+    """Takes away the traces of warming."""
     sys.modules.pop("main", None)
     linecache.clearcache()
     while APP_DIR in sys.path:
         sys.path.remove(APP_DIR)
+
+
+def warm_done():
+    """The last of warming in the zygote: what stays is not looked at by the collector again."""
+    warm_forget()
     gc.collect()
     gc.freeze()
 

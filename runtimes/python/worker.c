@@ -320,22 +320,6 @@ static void load_function(void) {
         chan_exit(0);
 }
 
-void worker_run(int fd, const char *interpreter) {
-    struct wire_frame f;
-    char len[4];
-    int r;
-
-    chan_open(fd);
-    (void)chan_frame(WIRE_HELLO, 0, frame_string(str_of(interpreter), len), str_of(interpreter));
-    load_function();
-    while ((r = chan_next(&f)) > 0) {
-        if (f.type != WIRE_CALL)
-            chan_exit(WORKER_EXIT_PROTOCOL);
-        handle_call(&f);
-    }
-    chan_exit(r == -EBADMSG ? WORKER_EXIT_PROTOCOL : 0);
-}
-
 /* ---- warming ---- */
 
 static void warm_call_frame(struct buf *b) {
@@ -355,27 +339,63 @@ static void warm_call_frame(struct buf *b) {
     (void)wire_str(b, STR("{\"name\":\"kiln\",\"n\":[1,2.5,null,true,\"\\u00e9\"]}"));
 }
 
-/* WARM_SOURCE of kiln_worker has a handler for each path worth having run once. */
-static int warm_calls(void) {
-    static const char *const handlers[] = {"main.handler", "main.response", "main.failing"};
+/* Loads WARM_SOURCE of kiln_worker with one of its handlers and calls that COUNT times, without a
+ * channel. */
+static int warm_handler(const char *handler, int count) {
     cleanup_buf struct buf b = BUF_INIT(64 * KIB);
     struct wire_frame f = {.type = WIRE_CALL};
 
     warm_call_frame(&b);
     f.payload = buf_str(&b);
-    for (size_t i = 0; i < ARRAY_LEN(handlers); i++) {
-        PyObject *found = PyObject_CallMethod(kiln_worker, "warm_load", "s", handlers[i]);
-        PyObject *callable;
-        if (!found || !PyArg_ParseTuple(found, "Oi", &callable, &fn.args))
-            return -1;
-        fn.handler = callable;
-        for (int n = 0; n < (i < 2 ? WARM_CALLS : 5); n++)
-            handle_call(&f);
-        fn.handler = NULL;
-        Py_DECREF(found);
-        chan_discard();
+    PyObject *found = PyObject_CallMethod(kiln_worker, "warm_load", "s", handler);
+    PyObject *callable;
+    if (!found || !PyArg_ParseTuple(found, "Oi", &callable, &fn.args)) {
+        Py_XDECREF(found);
+        return -1;
     }
+    fn.handler = callable;
+    for (int n = 0; n < count; n++)
+        handle_call(&f);
+    fn.handler = NULL;
+    Py_DECREF(found);
+    chan_discard();
     return 0;
+}
+
+/* A handler for each path worth having run before any fork. */
+static int warm_calls(void) {
+    if (warm_handler("main.handler", WARM_CALLS) < 0 ||
+        warm_handler("main.response", WARM_CALLS) < 0)
+        return -1;
+    return warm_handler("main.failing", 5);
+}
+
+/* In a new instance, before it says HELLO: takes the page faults of a first load and call (some
+ * 240, a millisecond) while it is a spare that nobody waits for. */
+static void touch_pages(void) {
+    PyObject *done = NULL;
+    if (warm_handler("main.handler", 1) == 0)
+        done = PyObject_CallMethod(kiln_worker, "warm_forget", NULL);
+    if (!done)
+        PyErr_Clear();
+    Py_XDECREF(done);
+}
+
+void worker_run(int fd, const char *interpreter) {
+    struct wire_frame f;
+    char len[4];
+    int r;
+
+    touch_pages();
+    chan_open(fd);
+    (void)chan_frame(WIRE_HELLO, 0, frame_string(str_of(interpreter), len), str_of(interpreter));
+    load_function();
+    while ((r = chan_next(&f)) > 0) {
+        if (f.type != WIRE_CALL)
+            chan_exit(WORKER_EXIT_PROTOCOL);
+        handle_call(&f);
+    }
+    chan_exit(r == -EBADMSG ? WORKER_EXIT_PROTOCOL : 0);
 }
 
 int worker_warm(void) {
