@@ -247,10 +247,6 @@ static int bind_listeners(struct server *sv, struct error *err) {
 }
 
 static int start_faces(struct server *sv, struct error *err) {
-    /* SO_REUSEPORT, which lets the loops share a port, would let another server join in too. */
-    if (http_address_free(sv->settings->listen, err) < 0 ||
-        http_address_free(sv->settings->gateway, err) < 0)
-        return -1;
     sv->api = api_new(sv->core, &(struct api_config){.price_gb_second = -1, .price_request = -1});
     if (bind_listeners(sv, err) < 0)
         return -1;
@@ -331,7 +327,13 @@ int serve(const struct settings *s, struct error *err) {
     sv->settings = s;
     sv->signals.fd = -1;
     prepare_process();
-    int r = paths_find(&sv->paths, s->data, err);
+    /* Before anything is made. SO_REUSEPORT, which lets the loops share a port, would let another
+     * server join in too, so that a port in use must be looked for. */
+    int r = http_address_free(s->listen, err);
+    if (r == 0)
+        r = http_address_free(s->gateway, err);
+    if (r == 0)
+        r = paths_find(&sv->paths, s->data, err);
     if (r == 0) {
         sv->n_loops = count_loops(s);
         for (size_t i = 0; i < sv->n_loops; i++) {
