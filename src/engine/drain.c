@@ -15,7 +15,7 @@ static void finish(struct engine *e) {
 }
 
 void drain_zygote_gone(struct engine *e) {
-    if (atomic_load(&e->loops_draining) == 0 && zygotes_gone(e))
+    if (atomic_load(&e->all_drained) && zygotes_gone(e))
         finish(e);
 }
 
@@ -34,17 +34,24 @@ static void all_loops_drained(struct loop_task *task) {
         zygotes_end(e);
 }
 
+/* An instance that was on its way to a loop that had none left ends there later: what counts in the
+ * end is that none is left anywhere. */
 void drain_check(struct engine_loop *el) {
-    if (!el->draining || el->drained || el->instances.count)
+    struct engine *e = el->engine;
+    if (!el->draining || el->instances.count)
         return;
-    el->drained = true;
-    loop_timer_clear(el->loop, &el->drain_timer);
-    if (atomic_fetch_sub(&el->engine->loops_draining, 1) != 1)
+    if (!el->drained) {
+        el->drained = true;
+        loop_timer_clear(el->loop, &el->drain_timer);
+        atomic_fetch_sub(&e->loops_draining, 1);
+    }
+    if (atomic_load(&e->loops_draining) || atomic_load(&e->instances) ||
+        atomic_exchange(&e->all_drained, true))
         return;
     struct last *l = x_alloc(sizeof *l);
     l->task.run = all_loops_drained;
-    l->engine = el->engine;
-    loop_post(el->engine->loops[0], &l->task);
+    l->engine = e;
+    loop_post(e->loops[0], &l->task);
 }
 
 static void kill_all(struct engine_loop *el, bool busy_too) {
@@ -65,12 +72,13 @@ static void patience_over(struct loop_timer *timer) {
 static void begin(struct loop_task *task) {
     struct engine_loop *el = container_of(task, struct engine_loop, control);
     el->draining = true;
-    list_for_each_safe (it, &el->pools) {
-        struct pool *p = list_entry(it, struct pool, link);
-        p->pinned++;
-        pool_refuse_waiting(p, "the server is shutting down");
-        p->pinned--;
-    }
+    /* A call that hears this may cancel one of another pool: none goes before all have heard. */
+    list_for_each (it, &el->pools)
+        list_entry(it, struct pool, link)->pinned++;
+    list_for_each (it, &el->pools)
+        pool_refuse_waiting(list_entry(it, struct pool, link), "the server is shutting down");
+    list_for_each (it, &el->pools)
+        list_entry(it, struct pool, link)->pinned--;
     for (int k = 0; k < RUNTIME_COUNT; k++)
         zygote_link_fail(&el->links[k], "the server is shutting down");
     kill_all(el, false);

@@ -33,10 +33,10 @@ void engine_submit(struct engine_loop *el, struct engine_call *call) {
 }
 
 void engine_cancel(struct engine_loop *el, struct engine_call *call) {
+    list_del(&call->link);
     if (call->state == CALL_WAITING) {
         struct pool *p = pool_of(el, call->deployment);
-        list_del(&call->link);
-        p->n_waiting--;
+        pool_waits_less(p);
         pool_check_unused(p);
     } else if (call->state == CALL_RUNNING && call->instance) {
         call->instance->call = NULL;

@@ -70,6 +70,10 @@ static void flush(struct instance *inst) {
     ssize_t w = write(inst->channel.fd, inst->to.p, inst->to.len);
     if (w > 0)
         buf_drop(&inst->to, (size_t)w);
+    if (w < 0 && errno != EAGAIN && errno != EINTR) { /* it may have closed this direction alone */
+        instance_end(inst);
+        return;
+    }
     if (inst->to.len == 0) {
         buf_done(&inst->to);
         loop_io_mod(inst->el->loop, &inst->channel, EPOLLIN);
@@ -78,7 +82,8 @@ static void flush(struct instance *inst) {
 
 /* ---- in ---- */
 
-#define LAST_READS_MAX 64 /* far more than a socket holds */
+#define LAST_READS_MAX    64  /* far more than a socket holds */
+#define UNASKED_FRAME_MAX MIB /* of what is no result: lines, a traceback */
 
 static void broken(struct instance *inst, const char *what) {
     instance_kill(inst, ERR_CRASH, "the function's process broke kiln's protocol: %s", what);
@@ -120,6 +125,8 @@ static void finish(struct instance *inst, struct engine_result *r) {
             output_drain(&inst->out[i]);
     for (int i = 0; i < 2; i++)
         output_flush(&inst->out[i]);
+    if (inst->state == INST_DYING) /* too much of it: that is what the call hears, at the end */
+        return;
     char name[ENGINE_INSTANCE_NAME];
     memcpy(name, inst->name, sizeof name);
     r->instance = name;
@@ -127,6 +134,7 @@ static void finish(struct instance *inst, struct engine_result *r) {
     inst->deadline_ns = 0;
     atomic_fetch_sub_explicit(&inst->el->engine->busy, 1, memory_order_relaxed);
     learn_running_time(p, inst->run_ns);
+    p->keep_ms = 0;
     pool_ready(p, inst);
     if (call)
         call_end(call, r);
@@ -162,6 +170,8 @@ static void on_failed(struct instance *inst, const struct wire_frame *f) {
     char type_text[128], message_text[ERROR_TEXT_MAX];
     text_of(type, type_text, sizeof type_text);
     text_of(message, message_text, sizeof message_text);
+    if (f->flags & WIRE_FAILED_LAST)
+        inst->exited = true;
     struct engine_result r = {
         .cause = ERR_FUNCTION, .error_type = type_text, .error_text = message_text};
     finish(inst, &r);
@@ -215,8 +225,9 @@ static void on_hello(struct instance *inst) {
 }
 
 static void on_frame(struct instance *inst, const struct wire_frame *f) {
-    bool answers = inst->state == INST_BUSY && f->seq == inst->seq;
-    bool loading = inst->state == INST_LOADING && inst->load_sent;
+    bool asked = inst->to.len == 0; /* nobody knows the answer before the question is out */
+    bool answers = inst->state == INST_BUSY && f->seq == inst->seq && asked;
+    bool loading = inst->state == INST_LOADING && inst->load_sent && asked;
     if (f->type == WIRE_LOG)
         on_log(inst, f);
     else if (f->type == WIRE_RESULT && answers)
@@ -239,15 +250,20 @@ static size_t take_frames(struct instance *inst, const char *p, size_t len, size
     struct engine_loop *el = inst->el;
     uint32_t max = el->engine->config.response_max + 64 * KIB;
     size_t at = 0;
+    el->reading = inst;
     for (;;) {
         struct wire_frame f;
         size_t need = 0;
         ssize_t n = wire_parse(p + at, len - at, max, &f, &need);
         *ret_need = need;
+        if (n == 0 && need > UNASKED_FRAME_MAX && inst->state != INST_BUSY) {
+            broken(inst, "a frame out of turn"); /* or it fills our memory and never ends it */
+            return len;
+        }
         if (n == 0)
             return at;
         if (n < 0) {
-            if (need > max)
+            if (need > max && inst->state == INST_BUSY)
                 instance_kill(inst, ERR_LIMIT, "the function's result is larger than %u bytes",
                               el->engine->config.response_max);
             else
@@ -256,7 +272,7 @@ static size_t take_frames(struct instance *inst, const char *p, size_t len, size
         }
         at += (size_t)n;
         on_frame(inst, &f);
-        if (inst->el != el || inst->state == INST_DYING)
+        if (el->reading != inst || inst->state == INST_DYING)
             return len;
         if (at == len)
             return at;
@@ -276,7 +292,7 @@ static void gather(struct instance *inst, const char *p, size_t n) {
     inst->in = BUF_INIT(in.max);
     size_t taken = take_frames(inst, in.p, in.len, &need);
     buf_drop(&in, taken);
-    if (in.len == 0 || inst->el != el || inst->state == INST_DYING) {
+    if (in.len == 0 || el->reading != inst || inst->state == INST_DYING) {
         buf_done(&in);
         return;
     }
@@ -318,6 +334,6 @@ void frames_ready(struct loop_io *io, uint32_t events) {
     }
     if (events & EPOLLOUT)
         flush(inst);
-    if (events & (EPOLLIN | EPOLLHUP | EPOLLERR))
+    if (inst->state != INST_DYING && (events & (EPOLLIN | EPOLLHUP | EPOLLERR)))
         readable(inst);
 }

@@ -4,6 +4,7 @@
  * idle and the function is at its limit, it leaves a mark that the others see when a call ends. */
 
 #include "engine/internal.h"
+#include <poll.h>
 
 struct ask { /* from the loop that waits to one that has; and back, when that had none any more */
     struct loop_task task;
@@ -21,8 +22,10 @@ static void asked_in_vain(struct loop_task *task) {
     struct ask *ask = container_of(task, struct ask, task);
     struct pool *p = pool_of(ask->from, ask->deployment);
     p->asked = false;
+    p->pinned++;
     if (p->n_waiting)
         pool_pump(p);
+    p->pinned--;
     pool_check_unused(p);
     deployment_unref(ask->deployment);
     free(ask);
@@ -83,6 +86,13 @@ bool handover_due(struct pool *p) {
     return true;
 }
 
+/* The zygote's word of its end goes to the loops on which the instance may be, and misses it while
+ * it is on its way. */
+static bool ended_on_its_way(const struct instance *inst) {
+    struct pollfd end = {.fd = inst->pidfd, .events = POLLIN};
+    return poll(&end, 1, 0) > 0;
+}
+
 static void arrived(struct loop_task *task) {
     struct instance *inst = container_of(task, struct instance, move);
     struct engine_loop *el = inst->moving_to;
@@ -92,11 +102,17 @@ static void arrived(struct loop_task *task) {
     inst->pool = p;
     p->n_local++;
     p->retired |= d->shared->retired;
+    inst->exited = ended_on_its_way(inst);
+    bool exited = inst->exited;
     pool_ready(p, inst);
+    if (exited)
+        instance_exited(inst, 0, false);
     deployment_unref(d);
 }
 
 static void send_instance(struct pool *p, struct instance *inst, struct engine_loop *to) {
+    if (p->el->reading == inst)
+        p->el->reading = NULL; /* the other loop may end it before this one looks again */
     instance_detach(inst);
     p->n_local--;
     inst->pool = NULL;
@@ -115,10 +131,38 @@ bool handover_give(struct pool *p, struct instance *inst) {
     uint64_t later = others >> shift << shift;
     struct engine_loop *to = &p->el->engine->on[__builtin_ctzll(later ? later : others)];
     send_instance(p, inst, to);
+    p->pinned++;
     if (p->n_waiting)
         pool_pump(p);
+    p->pinned--;
     pool_check_unused(p);
     return true;
+}
+
+struct news { /* a deployment has room for another instance */
+    struct loop_task task;
+    struct engine_loop *to;
+    struct deployment *deployment; /* a reference */
+};
+
+static void has_room(struct loop_task *task) {
+    struct news *n = container_of(task, struct news, task);
+    struct pool *p = n->deployment->shared->pools[n->to->index];
+    if (p && p->n_waiting)
+        pool_pump(p);
+    deployment_unref(n->deployment);
+    free(n);
+}
+
+void handover_lost(struct pool *p) {
+    struct engine *e = p->el->engine;
+    for (uint64_t others = others_want(p); others; others &= others - 1) {
+        struct news *n = x_alloc(sizeof *n);
+        n->task.run = has_room;
+        n->to = &e->on[__builtin_ctzll(others)];
+        n->deployment = deployment_ref(p->deployment);
+        loop_post(n->to->loop, &n->task);
+    }
 }
 
 /* After the idle bit was set: a loop that did not see it has left its mark before. */

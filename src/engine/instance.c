@@ -12,23 +12,27 @@
 #include <sys/epoll.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
 static void timer_fired(struct loop_timer *timer);
+static void set_deadline(struct instance *inst, uint64_t deadline_ns);
 
 /* ---- cgroups: a few are kept made, since making one costs more than starting a process ---- */
 
-static struct cgroup *cgroup_take(struct engine_loop *el) {
+/* 0 with NULL where there are none at all. */
+static int cgroup_take(struct engine_loop *el, struct cgroup **ret) {
     struct engine *e = el->engine;
     if (e->limits.mode == CGROUP_NONE)
-        return NULL;
-    if (el->n_cgroups)
-        return el->cgroups[--el->n_cgroups];
+        return 0;
+    if (el->n_cgroups) {
+        *ret = el->cgroups[--el->n_cgroups];
+        return 0;
+    }
     char name[32];
     snprintf(name, sizeof name, "i%u-%u", el->index, el->next_cgroup++);
-    struct cgroup *cg = NULL;
-    return cgroup_new(e->cgroups, name, &cg) == 0 ? cg : NULL;
+    return cgroup_new(e->cgroups, name, ret);
 }
 
 static void cgroup_give(struct engine_loop *el, struct cgroup *cg) {
@@ -99,6 +103,7 @@ static int open_channels(struct instance *inst, int theirs[3]) {
         if (pipe2(fds, O_CLOEXEC) < 0)
             return -errno;
         theirs[1 + i] = fds[1];
+        (void)fchmod(fds[1], 0622); /* another user: so that it may open /dev/stdout once more */
         r = set_nonblock(fds[0]);
         int opened = output_open(&inst->out[i], inst, fds[0], i == 0 ? LINE_INFO : LINE_ERROR);
         r = r ? r : opened;
@@ -118,15 +123,15 @@ struct instance *instance_spawn(struct engine_loop *el, enum runtime_kind kind, 
     struct instance *inst = instance_new(el, kind, net);
     int theirs[3] = {-1, -1, -1};
     int r = open_channels(inst, theirs);
+    if (r == 0) /* without its group it would run without limits */
+        r = cgroup_take(el, &inst->cgroup);
     if (r == 0) {
-        inst->cgroup = cgroup_take(el);
-        if (inst->cgroup)
-            (void)cgroup_oom_kills(inst->cgroup, &inst->oom_before);
         map_put(&el->instances, MAP_KEY(inst->id), inst);
+        set_deadline(inst, loop_now_ns(el->loop) + e->config.start_ms * NS_PER_MS);
         zygote_link_spawn(&el->links[kind], inst, theirs);
     } else {
         instance_free(inst);
-        error_errno(err, r, "cannot open the channels of an instance");
+        error_errno(err, r, "cannot make the channels and the control group of an instance");
         inst = NULL;
     }
     for (int i = 0; i < 3; i++)
@@ -165,16 +170,22 @@ static void set_deadline(struct instance *inst, uint64_t deadline_ns) {
 static void apply_limits(struct instance *inst, uint64_t memory, uint32_t cpu_milli) {
     struct engine *e = inst->el->engine;
     inst->memory_limit = memory;
-    if (inst->cgroup)
-        (void)cgroup_limits(inst->cgroup, memory, cpu_milli, e->config.pids_max);
+    if (!inst->cgroup)
+        return;
+    int r = cgroup_limits(inst->cgroup, memory, cpu_milli, e->config.pids_max);
+    if (r < 0) /* fail closed */
+        instance_kill(inst, ERR_UNAVAILABLE, "the limits of the instance cannot be set: %s",
+                      strerror(-r));
 }
 
-static void assigned(struct instance *inst) {
+static void assigned(struct instance *inst, uint64_t memory, uint32_t cpu_milli) {
     struct engine_config *config = &inst->el->engine->config;
     inst->state = INST_LOADING;
     inst->assigned_ns = loop_now_ns(inst->el->loop);
     set_deadline(inst, inst->assigned_ns + config->start_ms * NS_PER_MS);
-    load_begin(inst);
+    apply_limits(inst, memory, cpu_milli);
+    if (inst->state == INST_LOADING)
+        load_begin(inst);
 }
 
 void instance_assign_pool(struct instance *inst, struct pool *pool) {
@@ -183,8 +194,7 @@ void instance_assign_pool(struct instance *inst, struct pool *pool) {
     pool->n_local++;
     pool->n_loading++;
     list_push(&pool->loading, &inst->link);
-    apply_limits(inst, d->memory_bytes, d->cpu_milli);
-    assigned(inst);
+    assigned(inst, d->memory_bytes, d->cpu_milli);
 }
 
 void instance_assign_build(struct instance *inst, struct engine_build *build) {
@@ -192,8 +202,7 @@ void instance_assign_build(struct instance *inst, struct engine_build *build) {
     struct function *f = build->function;
     inst->build = build;
     build->instance = inst;
-    apply_limits(inst, f->memory_bytes ? f->memory_bytes : config->memory_default, 0);
-    assigned(inst);
+    assigned(inst, f->memory_bytes ? f->memory_bytes : config->memory_default, 0);
 }
 
 /* ---- run ---- */
@@ -219,7 +228,11 @@ void instance_run(struct instance *inst, struct engine_call *call) {
         limit = inst->pool->deployment->timeout_ms * NS_PER_MS;
     set_deadline(inst, now + limit);
     int r = frames_send_call(inst, call, (uint32_t)(limit / NS_PER_MS));
-    if (r < 0)
+    if (r == -EPIPE || r == -ECONNRESET) { /* it ended while it was idle: another one's call */
+        inst->call = NULL;
+        pool_put_back(inst->pool, call);
+        instance_end(inst);
+    } else if (r < 0)
         instance_kill(inst, ERR_CRASH, "the instance does not take its call: %s", strerror(-r));
 }
 
@@ -233,6 +246,9 @@ static void timed_out(struct instance *inst) {
                       (double)ms / 1000);
     } else if (inst->state == INST_LOADING) {
         instance_kill(inst, ERR_TIMEOUT, "the function did not load within %g s",
+                      config->start_ms / 1000.0);
+    } else if (inst->state == INST_SPAWNING) {
+        instance_kill(inst, ERR_UNAVAILABLE, "the instance did not start within %g s",
                       config->start_ms / 1000.0);
     } else if (inst->state == INST_DYING) {
         log_error("instance end unconfirmed", LOG_STR("instance", inst->name));
@@ -291,7 +307,7 @@ void instance_end(struct instance *inst) {
 
 static void describe_exit(struct instance *inst, int status, bool known) {
     uint64_t oom = 0;
-    if (inst->cgroup && cgroup_oom_kills(inst->cgroup, &oom) == 0 && oom > inst->oom_before) {
+    if (inst->cgroup && cgroup_oom_kills(inst->cgroup, &oom) == 0 && oom > 0) {
         inst->kill_cause = ERR_MEMORY;
         snprintf(inst->kill_text, sizeof inst->kill_text,
                  "the function was killed for using more than its memory limit of %llu MiB",
@@ -343,6 +359,8 @@ void instance_exited(struct instance *inst, int status, bool known) {
     struct engine_loop *el = inst->el;
     struct pool *p = inst->pool;
     bool released = inst->released;
+    if (p && inst->calls == 0 && inst->kill_cause != ERR_CANCELED)
+        pool_died_idle(p);
     instance_free(inst);
     if (p)
         pool_lost(p, released);

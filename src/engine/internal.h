@@ -33,9 +33,12 @@
 #define ENGINE_SCALE_TICK_MS    10u         /* how long the head of a queue is patient */
 #define ENGINE_SHORT_CALL_US    10000u      /* calls below this are short … */
 #define ENGINE_SHORT_WAIT_MS    100u        /* … and wait so long for a further instance */
+#define ENGINE_REFILL_MS        20u         /* a spare that was taken is made anew after this */
 #define ENGINE_FAIR_EVERY       16u         /* calls after which a wanted instance changes loops */
 #define ENGINE_EXIT_WAIT_MS     5000u       /* for the zygote's word after a kill */
-#define ENGINE_ZYGOTE_RETRY_MS  200u        /* first pause before a dead zygote starts again */
+#define ENGINE_KEEP_RETRY_MS    100u        /* first pause before a minimum is made up again */
+#define ENGINE_KEEP_RETRY_MAX   10000u
+#define ENGINE_ZYGOTE_RETRY_MS  200u /* first pause before a dead zygote starts again */
 #define ENGINE_ZYGOTE_RETRY_MAX 10000u
 #define ENGINE_INSTANCE_NAME    16
 
@@ -62,7 +65,7 @@ struct instance {
     bool prewarmed; /* not started for a call: its first one is not cold */
     bool raw_output;
     bool for_spare; /* is to be parked when it is ready */
-    bool exited;    /* its process has ended: what it wrote counts, but it gets no more work */
+    bool exited; /* its process ended or is about to: what it wrote counts, but it gets no work */
     uint64_t memory_limit;
     bool limited;            /* its data segment is limited already */
     bool released;           /* off the count of those alive before its end */
@@ -71,8 +74,7 @@ struct instance {
     struct output out[2];
     int pidfd, tap;
     struct cgroup *cgroup;
-    uint64_t oom_before; /* cgroup's counter when the instance took it */
-    struct buf in, to;   /* unparsed input; unsent output */
+    struct buf in, to; /* unparsed input; unsent output */
     /* what it is for: one of the two */
     struct pool *pool;
     struct engine_build *build;
@@ -109,8 +111,9 @@ struct pool {
     bool fetching;
     uint32_t since_fair;
     uint64_t ewma_us; /* running time of calls, 0 until one ended */
-    struct loop_timer idle_timer, wait_timer;
-    uint32_t pinned; /* in use on the stack: not to be freed */
+    struct loop_timer idle_timer, wait_timer, keep_timer;
+    uint32_t keep_ms; /* pause before the minimum is made up again; 0 after a call has ended well */
+    uint32_t pinned;  /* in use on the stack: not to be freed */
 };
 
 struct engine_shared { /* of a deployment, over all loops */
@@ -128,8 +131,7 @@ struct zygote_link {
     struct list unsent; /* struct spawn_request: the channel was full, or is not there yet */
     struct list spares;
     uint32_t n_spares, n_spawning;
-    struct loop_task refill; /* at the tick's end */
-    bool refill_queued;
+    struct loop_timer refill;
 };
 
 struct engine_loop {
@@ -143,7 +145,8 @@ struct engine_loop {
     struct loop_task control; /* publish, retire … are messages of their own; this is drain */
     struct cgroup *cgroups[ENGINE_CGROUPS_KEPT];
     uint32_t n_cgroups, next_cgroup;
-    char *read_buf; /* ENGINE_READ_MAX */
+    char *read_buf;           /* ENGINE_READ_MAX */
+    struct instance *reading; /* whose frames are being worked on; NULL once it is not ours */
     struct buf scratch;
     bool draining, drained;
     struct loop_timer drain_timer;
@@ -155,6 +158,7 @@ struct zygote { /* touched by loops[0] alone, but for what says otherwise */
     pid_t pid; /* 0: none */
     uint32_t retry_ms;
     struct loop_timer retry;
+    struct loop_io end; /* its pidfd, once it is to be reaped; fd -1 before */
     struct loop_task start;
     _Atomic bool wanted; /* any thread: start has been posted, or it runs */
     bool up;             /* under engine.lock, as the next two */
@@ -179,7 +183,7 @@ struct engine {
     char isolation[256];
     _Atomic uint32_t instances, idle, busy, spares;
     _Atomic uint32_t loops_draining;
-    _Atomic bool draining;
+    _Atomic bool draining, all_drained;
     void (*drained)(void *arg);
     void *drained_arg;
     uint32_t drain_ms;
@@ -210,6 +214,7 @@ void zygote_link_fail(struct zygote_link *zl, const char *text);
  * anybody; NULL with *err when the machine or a limit refuses. Counts it. */
 struct instance *spare_take(struct engine_loop *el, enum runtime_kind kind, enum network_kind net,
                             struct error *err);
+void spare_init(struct zygote_link *zl);
 void spare_refill(struct engine_loop *el, enum runtime_kind kind);
 void spare_ready(struct instance *inst); /* an unassigned instance is sandboxed and warm */
 void spare_lost(struct instance *inst);  /* an unassigned one dies */
@@ -270,7 +275,12 @@ void pool_load_failed(struct pool *p, enum error_code cause, const char *type, c
 void pool_lost(struct pool *p, bool released);
 void pool_retire(struct pool *p);
 void pool_keep_min(struct pool *p);
+/* An instance of P ended by itself before it did any work: the minimum is not made up at once. */
+void pool_died_idle(struct pool *p);
 void pool_refuse_waiting(struct pool *p, const char *text);
+void pool_waits_less(struct pool *p); /* a call has left the list of those that wait */
+/* CALL was given to an instance that did not see it: it is the next one again. */
+void pool_put_back(struct pool *p, struct engine_call *call);
 void pool_check_unused(struct pool *p); /* frees a retired pool that nothing needs any more */
 void call_end(struct engine_call *call, struct engine_result *r);
 void call_fail(struct engine_call *call, enum error_code cause, const char *text);
@@ -281,6 +291,7 @@ bool handover_due(struct pool *p); /* calls wait here, yet another loop is to ha
 bool handover_give(struct pool *p, struct instance *inst); /* true: another loop has it now */
 void handover_idle(struct pool *p); /* one has just become idle: does another loop want it? */
 void handover_want(struct pool *p, bool want);
+void handover_lost(struct pool *p); /* one is gone: loops that wait for one may start another */
 
 /* ---- build.c ---- */
 void build_ended(struct instance *inst, bool ok, const char *why); /* may be told twice */

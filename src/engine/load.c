@@ -19,7 +19,7 @@ static void env_add(struct load_env *env, const char *key, const char *value) {
     env->count++;
 }
 
-/* The function's own pairs come last: they may override what kiln says, except its identity. */
+/* The function's own pairs come first: of two the runtimes take the later one. */
 static void put_env(struct buf *b, const struct function *f, uint32_t number) {
     struct load_env env = {.b = b, .count_at = b->len};
     char id[ID_TEXT_MAX], version[16];

@@ -7,7 +7,8 @@
 #include <stdio.h>
 #include <sys/epoll.h>
 
-#define OUTPUT_READ 16384 /* taken from a pipe at once; the kernel holds the writer back */
+#define OUTPUT_READ        16384 /* taken from a pipe at once; the kernel holds the writer back */
+#define OUTPUT_DRAIN_READS 64    /* 1 MiB: what a process without privilege may set a pipe to */
 
 /* Appends S with every byte that is not part of valid UTF-8, and NUL, as U+FFFD. */
 static void put_clean(struct buf *b, struct str s) {
@@ -126,8 +127,10 @@ int output_open(struct output *o, struct instance *inst, int fd, enum log_line_l
 }
 
 void output_drain(struct output *o) {
-    while (o->io.fd >= 0 && o->instance->kill_cause != ERR_LIMIT && read_some(o))
-        ;
+    /* What a pipe may hold; a process that goes on writing does not hold the loop. */
+    for (int i = 0; i < OUTPUT_DRAIN_READS && o->io.fd >= 0; i++)
+        if (o->instance->kill_cause == ERR_LIMIT || !read_some(o))
+            return;
 }
 
 void output_flush(struct output *o) {

@@ -9,6 +9,7 @@
 
 static void idle_fired(struct loop_timer *timer);
 static void wait_fired(struct loop_timer *timer);
+static void keep_fired(struct loop_timer *timer);
 
 static struct engine_config *config_of(struct pool *p) {
     return &p->el->engine->config;
@@ -32,6 +33,7 @@ struct pool *pool_of(struct engine_loop *el, struct deployment *d) {
     list_init(&p->loading);
     loop_timer_init(&p->idle_timer, idle_fired);
     loop_timer_init(&p->wait_timer, wait_fired);
+    loop_timer_init(&p->keep_timer, keep_fired);
     list_push(&el->pools, &p->link);
     *slot = p;
     return p;
@@ -46,6 +48,7 @@ void pool_check_unused(struct pool *p) {
     p->deployment->shared->pools[p->el->index] = NULL;
     loop_timer_clear(p->el->loop, &p->idle_timer);
     loop_timer_clear(p->el->loop, &p->wait_timer);
+    loop_timer_clear(p->el->loop, &p->keep_timer);
     list_del(&p->link);
     deployment_unref(p->deployment);
     free(p);
@@ -80,12 +83,21 @@ void call_fail(struct engine_call *call, enum error_code cause, const char *text
     call_end(call, &r);
 }
 
+/* One call waits no more. A mark that outlives the last one would send idle instances round and
+ * round between the loops. */
+void pool_waits_less(struct pool *p) {
+    if (--p->n_waiting == 0)
+        handover_want(p, false);
+}
+
 static struct engine_call *take_waiting(struct pool *p) {
     struct list *n = list_shift(&p->waiting);
     if (!n)
         return NULL;
-    p->n_waiting--;
-    return list_entry(n, struct engine_call, link);
+    struct engine_call *call = list_entry(n, struct engine_call, link);
+    call->state = CALL_NEW;
+    pool_waits_less(p);
+    return call;
 }
 
 static void fail_waiting(struct pool *p, enum error_code cause, const char *type,
@@ -111,6 +123,7 @@ static void arm_idle(struct pool *p, uint64_t deadline_ns) {
 
 static void idle_add(struct pool *p, struct instance *inst) {
     inst->state = INST_IDLE;
+    inst->prewarmed = true; /* whatever it was started for: it is ready before its next call */
     inst->deadline_ns = 0;
     inst->idle_since_ns = loop_now_ns(p->el->loop);
     list_unshift(&p->idle, &inst->link);
@@ -170,11 +183,16 @@ static bool reserve(struct pool *p) {
 
 static bool start_one(struct pool *p, bool prewarmed, struct error *err) {
     struct function *f = p->deployment->function;
-    if (!reserve(p)) {
+    bool reserved = reserve(p);
+    if (!reserved) { /* an end that did not see the mark has given its place back before */
         handover_want(p, true);
+        reserved = reserve(p);
+    }
+    if (!reserved) {
         error_set(err, ERR_BUSY, "all %u instances are busy", p->deployment->max_instances);
         return false;
     }
+    handover_want(p, false);
     struct instance *inst = spare_take(p->el, f->kind, f->network, err);
     if (!inst) {
         atomic_fetch_sub(&p->deployment->shared->live, 1);
@@ -270,22 +288,35 @@ void pool_pump(struct pool *p) {
 
 /* ---- what happens to a pool ---- */
 
+static void wait_in(struct pool *p, struct engine_call *call) {
+    call->state = CALL_WAITING;
+    call->queue_deadline_ns = call->submitted_ns + config_of(p)->queue_ms * NS_PER_MS;
+    p->n_waiting++;
+}
+
+void pool_put_back(struct pool *p, struct engine_call *call) {
+    wait_in(p, call);
+    list_unshift(&p->waiting, &call->link);
+    call->instance = NULL;
+    call->running_ns = 0;
+}
+
 void pool_submit(struct pool *p, struct engine_call *call) {
     if (p->n_waiting == 0 && p->n_idle) { /* the warm path */
         struct instance *inst = list_entry(p->idle.next, struct instance, link);
         pool_idle_remove(p, inst);
         atomic_fetch_add_explicit(&p->el->engine->busy, 1, memory_order_relaxed);
         instance_run(inst, call);
+        if (p->n_waiting) /* put back */
+            pool_pump(p);
         return;
     }
     if (p->n_waiting >= config_of(p)->queue_max) {
         call_fail(call, ERR_BUSY, "too many calls of the function wait already");
         return;
     }
-    call->state = CALL_WAITING;
-    call->queue_deadline_ns = call->submitted_ns + config_of(p)->queue_ms * NS_PER_MS;
+    wait_in(p, call);
     list_push(&p->waiting, &call->link);
-    p->n_waiting++;
     pool_pump(p);
 }
 
@@ -300,13 +331,14 @@ void pool_ready(struct pool *p, struct instance *inst) {
         instance_run(inst, take_waiting(p));
         return;
     }
+    /* Also when the pool is retired: what waits on another loop still runs. */
+    if (!p->el->draining && handover_give(p, inst))
+        return;
     if (p->retired || p->el->draining) {
         idle_add(p, inst);
         instance_kill(inst, ERR_CANCELED, "retired");
         return;
     }
-    if (handover_give(p, inst))
-        return;
     idle_add(p, inst);
     if (p->n_waiting)
         pool_pump(p);
@@ -318,21 +350,8 @@ void pool_load_failed(struct pool *p, enum error_code cause, const char *type, c
     fail_waiting(p, cause, cause == ERR_FUNCTION ? type : NULL, text);
 }
 
-void pool_lost(struct pool *p, bool released) {
-    p->n_local--;
-    if (!released)
-        atomic_fetch_sub(&p->deployment->shared->live, 1);
-    if (p->n_waiting)
-        pool_pump(p);
-    pool_keep_min(p);
-    pool_check_unused(p);
-}
-
-void pool_keep_min(struct pool *p) {
+static void start_min(struct pool *p) {
     struct deployment *d = p->deployment;
-    uint32_t home = d->function->no % (uint32_t)p->el->engine->n_loops;
-    if (p->retired || p->el->draining || home != p->el->index)
-        return;
     while (atomic_load(&d->shared->live) < d->min_instances) {
         struct error err = {0};
         if (!start_one(p, true, &err)) {
@@ -341,6 +360,46 @@ void pool_keep_min(struct pool *p) {
             return;
         }
     }
+}
+
+static void keep_fired(struct loop_timer *timer) {
+    struct pool *p = container_of(timer, struct pool, keep_timer);
+    if (!p->retired && !p->el->draining)
+        start_min(p);
+}
+
+void pool_lost(struct pool *p, bool released) {
+    p->n_local--;
+    if (!released)
+        atomic_fetch_sub(&p->deployment->shared->live, 1);
+    p->pinned++;
+    if (p->n_waiting)
+        pool_pump(p);
+    else
+        handover_lost(p);
+    pool_keep_min(p);
+    p->pinned--;
+    pool_check_unused(p);
+}
+
+/* The minimum is kept by one loop; another one that lost an instance tells it. */
+void pool_keep_min(struct pool *p) {
+    struct deployment *d = p->deployment;
+    uint32_t home = d->function->no % (uint32_t)p->el->engine->n_loops;
+    if (p->retired || p->el->draining || atomic_load(&d->shared->live) >= d->min_instances)
+        return;
+    if (home != p->el->index)
+        engine_publish(p->el->engine, d);
+    else if (p->keep_ms == 0)
+        start_min(p);
+    else if (!loop_timer_is_set(&p->keep_timer))
+        loop_timer_set(p->el->loop, &p->keep_timer,
+                       loop_now_ns(p->el->loop) + p->keep_ms * NS_PER_MS);
+}
+
+void pool_died_idle(struct pool *p) {
+    uint32_t ms = p->keep_ms ? 2 * p->keep_ms : ENGINE_KEEP_RETRY_MS;
+    p->keep_ms = ms < ENGINE_KEEP_RETRY_MAX ? ms : ENGINE_KEEP_RETRY_MAX;
 }
 
 void pool_retire(struct pool *p) {

@@ -22,10 +22,9 @@ struct instance *spare_take(struct engine_loop *el, enum runtime_kind kind, enum
     return list_entry(n, struct instance, link);
 }
 
-static void refill(struct loop_task *task) {
-    struct zygote_link *zl = container_of(task, struct zygote_link, refill);
+static void refill(struct loop_timer *timer) {
+    struct zygote_link *zl = container_of(timer, struct zygote_link, refill);
     struct engine *e = zl->el->engine;
-    zl->refill_queued = false;
     if (zl->el->draining || zl->io.fd < 0) /* a link that opens comes here again */
         return;
     while (zl->n_spares + zl->n_spawning < e->config.spares[zl->kind]) {
@@ -38,19 +37,22 @@ static void refill(struct loop_task *task) {
     }
 }
 
-/* At the tick's end: what the path of a call needs goes to the zygote first. */
+/* A little later: making a spare takes as much of the machine as the first call that took one, and
+ * that call goes first. A burst that finds no spare starts its own instances meanwhile. */
 void spare_refill(struct engine_loop *el, enum runtime_kind kind) {
     struct zygote_link *zl = &el->links[kind];
-    if (zl->refill_queued)
-        return;
-    zl->refill_queued = true;
-    zl->refill = (struct loop_task){.run = refill};
-    loop_defer(el->loop, &zl->refill);
+    if (!loop_timer_is_set(&zl->refill))
+        loop_timer_set(el->loop, &zl->refill, loop_now_ns(el->loop) + ENGINE_REFILL_MS * NS_PER_MS);
+}
+
+void spare_init(struct zygote_link *zl) {
+    loop_timer_init(&zl->refill, refill);
 }
 
 void spare_ready(struct instance *inst) {
     struct zygote_link *zl = &inst->el->links[inst->kind];
     inst->state = INST_SPARE;
+    inst->deadline_ns = 0;
     inst->for_spare = false;
     zl->n_spawning--;
     zl->n_spares++;

@@ -10,7 +10,9 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 
 static void start(struct zygote *z);
@@ -72,6 +74,12 @@ static void set_failed(struct zygote *z, const char *text) {
     pthread_mutex_unlock(&z->engine->lock);
 }
 
+static void retry_later(struct zygote *z) {
+    loop_timer_set(home(z), &z->retry, loop_now_ns(home(z)) + z->retry_ms * NS_PER_MS);
+    z->retry_ms =
+        z->retry_ms * 2 > ENGINE_ZYGOTE_RETRY_MAX ? ENGINE_ZYGOTE_RETRY_MAX : z->retry_ms * 2;
+}
+
 static void failed(struct zygote *z, const char *step, int error) {
     char text[160];
     snprintf(text, sizeof text, "the %s runtime does not start: %s: %s (see `kiln doctor`)",
@@ -81,9 +89,7 @@ static void failed(struct zygote *z, const char *step, int error) {
     set_failed(z, text);
     for (size_t i = 0; i < z->engine->n_loops; i++)
         tell_link(z, i, -1, text);
-    loop_timer_set(home(z), &z->retry, loop_now_ns(home(z)) + z->retry_ms * NS_PER_MS);
-    z->retry_ms =
-        z->retry_ms * 2 > ENGINE_ZYGOTE_RETRY_MAX ? ENGINE_ZYGOTE_RETRY_MAX : z->retry_ms * 2;
+    retry_later(z);
 }
 
 static void start(struct zygote *z) {
@@ -152,22 +158,39 @@ static void reap(struct zygote *z) {
     z->pid = 0;
 }
 
-void zygote_lost(struct engine *e, enum runtime_kind kind) {
-    struct zygote *z = &e->zygotes[kind];
-    bool was_up = z->up;
-    reap(z); /* its channel has closed: it is dead or about to be */
+static void reaped(struct zygote *z) {
+    struct engine *e = z->engine;
     if (e->on[0].draining) {
         drain_zygote_gone(e);
+    } else if (z->up) { /* a new one may well serve: calls wait for it */
+        log_error("runtime ended", LOG_STR("runtime", runtime_kind_name(z->kind)));
+        set_failed(z, "");
+        retry_later(z);
+    } else {
+        failed(z, "its interpreter does not start", ECHILD);
+    }
+}
+
+static void end_ready(struct loop_io *io, uint32_t events UNUSED) {
+    struct zygote *z = container_of(io, struct zygote, end);
+    loop_io_del(home(z), io);
+    fd_close(&io->fd);
+    reap(z);
+    reaped(z);
+}
+
+/* Its channel has closed: it is dead or about to be. Before it can be reaped the kernel ends and
+ * reaps all its instances, which takes as long as it takes. */
+void zygote_lost(struct engine *e, enum runtime_kind kind) {
+    struct zygote *z = &e->zygotes[kind];
+    (void)kill(z->pid, SIGKILL); /* a child that was not reaped: the number is still its own */
+    z->end = (struct loop_io){
+        .fd = (int)syscall(SYS_pidfd_open, z->pid, 0), .events = EPOLLIN, .ready = end_ready};
+    if (z->end.fd >= 0 && loop_io_add(home(z), &z->end) == 0)
         return;
-    }
-    if (was_up)
-        log_error("runtime ended", LOG_STR("runtime", runtime_kind_name(kind)));
-    failed(z, was_up ? "it ended" : "its interpreter does not start", ECHILD);
-    if (was_up) { /* a new one may well serve: calls wait for it */
-        pthread_mutex_lock(&e->lock);
-        z->failed[0] = 0;
-        pthread_mutex_unlock(&e->lock);
-    }
+    fd_close(&z->end.fd);
+    reap(z);
+    reaped(z);
 }
 
 void zygotes_init(struct engine *e) {
@@ -176,6 +199,7 @@ void zygotes_init(struct engine *e) {
         z->engine = e;
         z->kind = (enum runtime_kind)k;
         z->retry_ms = ENGINE_ZYGOTE_RETRY_MS;
+        z->end.fd = -1;
         loop_timer_init(&z->retry, retry_fired);
     }
 }
@@ -184,8 +208,10 @@ void zygotes_end(struct engine *e) {
     for (int k = 0; k < RUNTIME_COUNT; k++) {
         struct zygote *z = &e->zygotes[k];
         loop_timer_clear(home(z), &z->retry);
-        if (e->on[0].links[k].io.fd >= 0)
-            (void)shutdown(e->on[0].links[k].io.fd, SHUT_WR);
+        if (z->pid > 0) /* it has nothing to lose; its channel closes with it */
+            (void)kill(z->pid, SIGKILL);
+        if (z->pid > 0 && e->on[0].links[k].io.fd < 0 && z->end.fd < 0)
+            zygote_lost(e, z->kind);
     }
 }
 
@@ -201,5 +227,6 @@ void zygotes_done(struct engine *e) {
         if (e->zygotes[k].pid > 0)
             (void)kill(e->zygotes[k].pid, SIGKILL);
         reap(&e->zygotes[k]);
+        fd_close(&e->zygotes[k].end.fd);
     }
 }

@@ -37,20 +37,6 @@ static struct zygote_msg spawn_message(const struct instance *inst) {
     };
 }
 
-static void keep(struct zygote_link *zl, const struct zygote_msg *m, const int *fds, size_t n) {
-    struct spawn_request *r = x_alloc(sizeof *r);
-    r->instance = m->instance;
-    r->msg = *m;
-    for (size_t i = 0; i < n; i++) {
-        int fd = fcntl(fds[i], F_DUPFD_CLOEXEC, 0);
-        if (fd >= 0)
-            r->fds[r->n_fds++] = fd;
-    }
-    list_push(&zl->unsent, &r->link);
-    if (zl->io.fd >= 0)
-        loop_io_mod(zl->el->loop, &zl->io, EPOLLIN | EPOLLOUT);
-}
-
 struct spawn_failure { /* told later: the caller is still busy with the instance */
     struct loop_task task;
     struct engine_loop *el;
@@ -73,6 +59,25 @@ static void fail_later(struct engine_loop *el, uint64_t instance, int error) {
     f->instance = instance;
     f->error = error;
     loop_post(el->loop, &f->task);
+}
+
+static void keep(struct zygote_link *zl, const struct zygote_msg *m, const int *fds, size_t n) {
+    struct spawn_request *r = x_alloc(sizeof *r);
+    list_init(&r->link);
+    r->instance = m->instance;
+    r->msg = *m;
+    for (size_t i = 0; i < n; i++) {
+        int fd = fcntl(fds[i], F_DUPFD_CLOEXEC, 0);
+        if (fd < 0) { /* one fewer might be the group that limits it */
+            fail_later(zl->el, m->instance, errno);
+            request_free(r);
+            return;
+        }
+        r->fds[r->n_fds++] = fd;
+    }
+    list_push(&zl->unsent, &r->link);
+    if (zl->io.fd >= 0)
+        loop_io_mod(zl->el->loop, &zl->io, EPOLLIN | EPOLLOUT);
 }
 
 void zygote_link_spawn(struct zygote_link *zl, struct instance *inst, const int theirs[3]) {
@@ -175,23 +180,26 @@ static void on_message(struct zygote_link *zl, struct zygote_msg *m, int *fds, s
     }
 }
 
+/* With its zygote every instance is gone: the kernel ends a pid namespace with its init. The ends
+ * of these start others, which wait for the next zygote: only those that are there now are lost. */
 static void all_lost(struct zygote_link *zl) {
-    size_t it = 0;
+    struct map *all = &zl->el->instances;
+    size_t it = 0, n = 0;
+    cleanup_free uint64_t *ids = x_calloc(all->count + 1, sizeof *ids);
     struct instance *inst;
-    /* With its zygote every instance is gone: the kernel ends a pid namespace with its init. */
-    while ((inst = map_next(&zl->el->instances, &it))) {
-        if (inst->kind != zl->kind || inst->state == INST_DYING)
+    while (!list_empty(&zl->unsent))
+        request_free(list_entry(zl->unsent.next, struct spawn_request, link));
+    while ((inst = map_next(all, &it)))
+        if (inst->kind == zl->kind)
+            ids[n++] = inst->id;
+    for (size_t i = 0; i < n; i++) {
+        if (!(inst = instance_find(zl->el, ids[i])))
             continue;
-        inst->kill_cause = ERR_UNAVAILABLE;
-        snprintf(inst->kill_text, sizeof inst->kill_text, "the %s runtime ended unexpectedly",
-                 runtime_kind_name(zl->kind));
-    }
-    for (;;) {
-        it = 0;
-        while ((inst = map_next(&zl->el->instances, &it)) && inst->kind != zl->kind)
-            ;
-        if (!inst)
-            return;
+        if (inst->state != INST_DYING) {
+            inst->kill_cause = ERR_UNAVAILABLE;
+            snprintf(inst->kill_text, sizeof inst->kill_text, "the %s runtime ended unexpectedly",
+                     runtime_kind_name(zl->kind));
+        }
         instance_exited(inst, 0, false);
     }
 }
@@ -205,6 +213,8 @@ static void ready(struct loop_io *io, uint32_t events) {
         int r = zygote_recv(io->fd, &m, fds, &n);
         if (r == -EAGAIN)
             break;
+        if (r == -EBADMSG) /* no descriptor was free for its own: that instance alone is lost */
+            continue;
         if (r <= 0) {
             zygote_link_close(zl);
             all_lost(zl);
@@ -228,9 +238,14 @@ void zygote_link_init(struct zygote_link *zl, struct engine_loop *el, enum runti
     zl->io.fd = -1;
     list_init(&zl->unsent);
     list_init(&zl->spares);
+    spare_init(zl);
 }
 
 void zygote_link_open(struct zygote_link *zl, int channel) {
+    if (zl->io.fd >= 0) { /* the end of the last one has not been seen here yet */
+        zygote_link_close(zl);
+        all_lost(zl);
+    }
     zl->io = (struct loop_io){.fd = channel, .events = EPOLLIN, .ready = ready};
     if (loop_io_add(zl->el->loop, &zl->io) < 0) {
         fd_close(&zl->io.fd);
@@ -238,6 +253,11 @@ void zygote_link_open(struct zygote_link *zl, int channel) {
     }
     send_unsent(zl);
     spare_refill(zl->el, zl->kind);
+    list_for_each (it, &zl->el->pools) { /* what could not be started before */
+        struct pool *p = list_entry(it, struct pool, link);
+        if (p->deployment->function->kind == zl->kind)
+            pool_keep_min(p);
+    }
 }
 
 void zygote_link_close(struct zygote_link *zl) {
@@ -248,8 +268,12 @@ void zygote_link_close(struct zygote_link *zl) {
 }
 
 void zygote_link_fail(struct zygote_link *zl, const char *text) {
-    while (!list_empty(&zl->unsent)) {
-        struct spawn_request *q = list_entry(zl->unsent.next, struct spawn_request, link);
+    struct list now; /* an end may start others */
+    list_init(&now);
+    for (struct list *n; (n = list_shift(&zl->unsent));)
+        list_push(&now, n);
+    for (struct list *n; (n = list_shift(&now));) {
+        struct spawn_request *q = list_entry(n, struct spawn_request, link);
         struct instance *inst = instance_find(zl->el, q->instance);
         request_free(q);
         if (inst)
