@@ -66,7 +66,7 @@ static const struct setting table[] = {
      "private addresses that functions may reach, by comma"},
     {"allow-host-network", KIND_SWITCH, AT(allow_host_network), NULL, 0, 0, "",
      "let administrators give functions the host's network"},
-    {"uid-base", KIND_COUNT, AT(uid_base), "1879048192", 65536, 4294901760u, "UID",
+    {"uid-base", KIND_COUNT, AT(uid_base), "1879048192", 65536, INT32_MAX - 65535, "UID",
      "as root: first of 65536 user ids for sandboxes"},
 
     {"body-max", KIND_SIZE, AT(body_max), "50Mi", KIB, 60 * MIB, "SIZE", "body of a call"},
