@@ -301,6 +301,7 @@ function onData(n, buffer) {
 
 // An error that no call can be blamed for by its promise: it may still be the running call's.
 function onUncaught(e) {
+  frames.channel.last = true;
   if (frames.channel.seq !== 0) fail(frames.channel.seq, e);
   else output.block(output.ERROR, describe(e));
   exit(1);

@@ -227,6 +227,11 @@ int chan_next(struct wire_frame *ret) {
 /* ---- out ---- */
 
 int chan_frame(enum wire_type type, uint32_t seq, struct str head, struct str tail) {
+    return chan_frame_flags(type, 0, seq, head, tail);
+}
+
+int chan_frame_flags(enum wire_type type, uint8_t flags, uint32_t seq, struct str head,
+                     struct str tail) {
     if (head.len + tail.len > WIRE_FRAME_MAX)
         return -EMSGSIZE;
     if (chan.detached)
@@ -234,7 +239,7 @@ int chan_frame(enum wire_type type, uint32_t seq, struct str head, struct str ta
     if (chan.out.len && head.len + tail.len > CHAN_HELD_MAX)
         (void)chan_flush();
     lock_out();
-    ssize_t at = wire_begin(&chan.out, type, 0, seq);
+    ssize_t at = wire_begin(&chan.out, type, flags, seq);
     int r = at < 0 ? (int)at : 0;
     if (r == 0)
         r = buf_put_str(&chan.out, head);

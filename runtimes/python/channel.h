@@ -27,6 +27,8 @@ void chan_set_call(uint32_t seq);
 
 /* Appends one frame: HEAD and then TAIL as its payload. 0, or -EMSGSIZE over WIRE_FRAME_MAX. */
 int chan_frame(enum wire_type type, uint32_t seq, struct str head, struct str tail);
+int chan_frame_flags(enum wire_type type, uint8_t flags, uint32_t seq, struct str head,
+                     struct str tail);
 /* One LOG frame of TEXT, line breaks and all, cut in pieces where longer than WIRE_LOG_LINE_MAX. */
 void chan_log(enum wire_level level, struct str text);
 /* Bytes written to a text stream: whole lines become LOG frames, the rest waits for its end. */

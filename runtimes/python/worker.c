@@ -142,7 +142,8 @@ static void send_failed(uint32_t seq, struct str type, struct str message) {
     (void)buf_put_str(&b, frame_string(type, len));
     (void)buf_put_str(&b, type);
     (void)buf_put_str(&b, frame_string(message, len));
-    (void)chan_frame(WIRE_FAILED, seq, buf_str(&b), message);
+    uint8_t flags = fn.exiting ? WIRE_FAILED_LAST : 0;
+    (void)chan_frame_flags(WIRE_FAILED, flags, seq, buf_str(&b), message);
 }
 
 /* The pending exception becomes log line and FAILED. Python formats it; where even that fails (no

@@ -35,9 +35,12 @@ enum wire_type {
     WIRE_LOAD_FAILED = 18, /* payload: string text (what and where, with traceback) */
     WIRE_RESULT = 19,      /* see below */
     WIRE_FAILED = 20,      /* the handler threw; payload: string type, string message; its traceback
-                            * went before as a LOG frame of level error */
+                            * went before as a LOG frame of level error. Flag WIRE_FAILED_LAST: the
+                            * process ends with the call and must not be given another */
     WIRE_LOG = 21,         /* payload: u8 enum wire_level, string line without newline */
 };
+
+#define WIRE_FAILED_LAST 1
 
 enum wire_level { WIRE_DEBUG = 0, WIRE_INFO = 1, WIRE_WARN = 2, WIRE_ERROR = 3 };
 

@@ -422,6 +422,20 @@ def test_timeouts(server, runtime, code):
     assert run["duration"] >= 300
 
 
+@pytest.mark.parametrize("runtime,code,cause", [
+    ("python3.9", "import sys\ndef handler(e):\n    if e['body'] == 'bad': sys.exit(3)\n"
+                  "    return 'ok'\n", "function"),
+    ("nodejs18", "exports.handler = (e) => e.body !== 'bad' ? 'ok' : new Promise(() => setTimeout("
+                 "() => { throw new Error('later'); }, 1));", "function"),
+    ("nodejs18", "exports.handler = async (e) => { if (e.body === 'bad') process.exit(3);"
+                 " return 'ok'; };", "crash")])
+def test_a_process_that_ends_takes_no_other_call_along(server, runtime, code, cause):
+    ident = server.create(code, runtime=runtime, max_replicas=1)
+    for _ in range(8):
+        failed(server.invoke(ident, "bad"), 500, cause)
+        assert server.result(ident, "good") == b"ok"
+
+
 def test_a_failure_is_not_the_next_calls(server):
     ident = server.create("""
 def handler(event):

@@ -154,7 +154,7 @@ class Instance:
         if head is None:
             return None
         n, kind, flags, zero, seq = struct.unpack("<IBBHI", head)
-        assert flags == 0 and zero == 0 and n <= 64 << 20
+        assert flags in ((0, 1) if kind == FAILED else (0,)) and zero == 0 and n <= 64 << 20
         return kind, seq, self.receive(n)
 
     def log_of(self, payload):
