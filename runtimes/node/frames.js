@@ -13,7 +13,10 @@ const FRAME_MAX = 64 << 20;
 const LOG_LINE_MAX = 16 << 10;
 const KEEP_MAX = 1 << 20; // a larger buffer is given back after use
 
-const channel = { fd: 3, socket: null, open: false, seq: 0 };
+const FAILED_LAST = 1;
+
+// last: the process ends with the call that fails next.
+const channel = { fd: 3, socket: null, open: false, seq: 0, last: false };
 
 // ---- out ----
 
@@ -39,7 +42,8 @@ function begin(type, seq, size) {
   room(HEADER_LEN + size);
   const at = outLen;
   out[at + 4] = type;
-  out[at + 5] = out[at + 6] = out[at + 7] = 0;
+  out[at + 5] = type === FAILED && channel.last ? FAILED_LAST : 0;
+  out[at + 6] = out[at + 7] = 0;
   putU32(at + 8, seq);
   outLen = at + HEADER_LEN;
   return at;
