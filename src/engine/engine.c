@@ -84,22 +84,6 @@ static int start_cgroups(struct engine *e, struct error *err) {
     return 0;
 }
 
-static void start_egress(struct engine *e) {
-    char exe[4096];
-    snprintf(exe, sizeof exe, "%s/kiln-egress", e->lib_dir);
-    uint32_t base = e->config.uid_base ? e->config.uid_base : ZYGOTE_UID_BASE;
-    bool root = geteuid() == 0;
-    /* The zygote of an ordinary user has the host's device: without it no instance gets a tap, and
-     * what the capabilities say would not be true. Root makes a device of its own. */
-    int r = root || access("/dev/net/tun", R_OK | W_OK) == 0 ? 0 : -errno;
-    if (r == 0)
-        r = egress_start(exe, root ? base + 65535 : 0, e->network_allow, &e->egress);
-    e->spare_net = r == 0 ? ZYGOTE_NET_EGRESS : ZYGOTE_NET_NONE;
-    if (r < 0)
-        log_warn("no egress network: functions have network none", LOG_STR("reason", strerror(-r)),
-                 LOG_STR("see", "kiln doctor"));
-}
-
 static void describe_isolation(struct engine *e) {
     static const char *const modes[] = {"no cgroup", "cgroup v1", "cgroup v2"};
     const struct cgroup_info *l = &e->limits;
@@ -108,7 +92,8 @@ static void describe_isolation(struct engine *e) {
              "seccomp, %s (%s%s%s%s), network %s",
              modes[l->mode], l->has_memory ? "memory " : "data-segment limit ",
              l->has_cpu ? "cpu " : "", l->has_pids ? "pids" : "process limit",
-             l->mode == CGROUP_NONE ? " by rlimits" : "", e->egress ? "egress" : "none");
+             l->mode == CGROUP_NONE ? " by rlimits" : "",
+             e->spare_net == ZYGOTE_NET_EGRESS ? "egress" : "none");
 }
 
 static char *dup_or_null(const char *s) {
@@ -132,11 +117,12 @@ int engine_new(const struct engine_config *config, struct loop **loops, size_t n
     for (size_t i = 0; i < n_loops; i++)
         loop_part_init(e, i);
     zygotes_init(e);
+    e->network.end.fd = -1;
     if (start_cgroups(e, err) < 0) {
         engine_free(e);
         return -1;
     }
-    start_egress(e);
+    network_start(e);
     describe_isolation(e);
     *ret = e;
     return 0;
@@ -148,7 +134,7 @@ void engine_free(struct engine *e) {
     for (size_t i = 0; i < e->n_loops; i++)
         loop_part_done(&e->on[i]);
     zygotes_done(e);
-    egress_stop(e->egress);
+    network_stop(e);
     cgroup_tree_free(e->cgroups);
     pthread_mutex_destroy(&e->lock);
     free(e->on);
@@ -165,7 +151,7 @@ void engine_info(struct engine *e, struct engine_info *ret) {
         .memory_limits = true, /* by cgroup, or by RLIMIT_DATA */
         .cpu_limits = e->limits.has_cpu,
         .pids_limits = true, /* by cgroup, or by RLIMIT_NPROC within the user namespace */
-        .egress = e->egress != NULL,
+        .egress = network_is_up(e),
         .instances = atomic_load(&e->instances),
         .idle = atomic_load(&e->idle),
         .busy = atomic_load(&e->busy),

@@ -40,6 +40,7 @@
 #define ENGINE_KEEP_RETRY_MAX   10000u
 #define ENGINE_ZYGOTE_RETRY_MS  200u /* first pause before a dead zygote starts again */
 #define ENGINE_ZYGOTE_RETRY_MAX 10000u
+#define ENGINE_EGRESS_RETRY_MS  200u /* pause before kiln-egress starts again */
 #define ENGINE_INSTANCE_NAME    16
 
 enum instance_state { INST_SPAWNING, INST_SPARE, INST_LOADING, INST_IDLE, INST_BUSY, INST_DYING };
@@ -73,6 +74,7 @@ struct instance {
     struct loop_io channel;
     struct output out[2];
     int pidfd, tap;
+    uint32_t net_round; /* engine.network.round when it got its network; 0: it has none */
     struct cgroup *cgroup;
     struct buf in, to; /* unparsed input; unsent output */
     /* what it is for: one of the two */
@@ -166,6 +168,13 @@ struct zygote { /* touched by loops[0] alone, but for what says otherwise */
     char interpreter[64];
 };
 
+struct network {            /* kiln-egress: started, watched and started again by loops[0] */
+    struct egress *egress;  /* under engine.lock; NULL: there is none now */
+    _Atomic uint32_t round; /* grows with each start and each end; 0: never was one */
+    struct loop_io end;     /* its pidfd */
+    struct loop_timer retry;
+};
+
 struct engine {
     struct engine_config config;
     char *lib_dir, *runtimes_dir, *id, *network_allow;
@@ -177,9 +186,9 @@ struct engine {
     struct cgroup_tree *cgroups;
     struct cgroup_info limits;
     enum zygote_net spare_net;
-    struct egress *egress;
     /* shared state */
     pthread_mutex_t lock;
+    struct network network;
     char isolation[256];
     _Atomic uint32_t instances, idle, busy, spares;
     _Atomic uint32_t loops_draining;
@@ -242,6 +251,15 @@ enum call_state { CALL_NEW, CALL_WAITING, CALL_RUNNING, CALL_DONE };
 /* ---- load.c ---- */
 /* Sends the LOAD frame when the sandbox is there and the code has come. */
 void load_begin(struct instance *inst);
+
+/* ---- network.c ---- */
+void network_start(struct engine *e);
+void network_stop(struct engine *e);
+bool network_is_up(struct engine *e);
+/* The network of its function; the tap is not ours any more. */
+void network_give(struct instance *inst, enum network_kind kind);
+/* It had one that has ended since: it is not for further calls. */
+bool network_is_lost(const struct instance *inst);
 
 /* ---- output.c ---- */
 /* Takes FD. 0 or -errno. */

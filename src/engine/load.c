@@ -89,21 +89,13 @@ static void limit_data(struct instance *inst, uint64_t bytes) {
         (void)prlimit(pid, RLIMIT_DATA, &limit, NULL);
 }
 
-static void give_network(struct instance *inst, const struct function *f) {
-    struct engine *e = inst->el->engine;
-    if (inst->tap >= 0 && f->network == NETWORK_EGRESS && e->egress)
-        (void)egress_attach(e->egress, inst->tap, inst->pidfd, inst->id);
-    /* Without a descriptor the device is gone: that is network `none`. */
-    fd_close(&inst->tap);
-}
-
 void load_begin(struct instance *inst) {
     if (!inst->spawned || inst->load_sent)
         return;
     struct engine *e = inst->el->engine;
     struct pool *p = inst->pool;
     const struct function *f = p ? p->deployment->function : inst->build->function;
-    give_network(inst, f);
+    network_give(inst, f->network);
     if (!e->limits.has_memory && !inst->limited) {
         inst->limited = true;
         limit_data(inst, inst->memory_limit);

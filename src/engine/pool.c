@@ -321,7 +321,7 @@ void pool_submit(struct pool *p, struct engine_call *call) {
 }
 
 void pool_ready(struct pool *p, struct instance *inst) {
-    if (inst->exited) {
+    if (inst->exited || network_is_lost(inst)) {
         idle_add(p, inst);
         instance_end(inst);
         return;
