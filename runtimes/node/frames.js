@@ -125,17 +125,25 @@ function result(seq, status, wrapped, kind, headers, body) {
   }
 }
 
-// Writes what is held. What the socket does not take now waits for it to drain, in order.
-function flush() {
+const clock = new Int32Array(new SharedArrayBuffer(4)); // never changes: to sleep on
+
+// Writes what is held. What the socket does not take now waits for it to drain, in order. With WAIT
+// it is first waited for: code that prints without end, and never lets the event loop run, must not
+// heap its lines up here.
+function flush(wait = false) {
   if (outLen === 0) return;
   let at = 0;
   const len = outLen;
   outLen = 0;
   if (!channel.open) return;
-  try {
-    while (blocked === null && at < len) at += fs.writeSync(channel.fd, out, at, len - at);
-  } catch (e) {
-    if (e.code !== 'EAGAIN') return; // the server is gone; the end of the channel tells us
+  for (let tries = wait ? 1000 : 0; blocked === null && at < len;) {
+    try {
+      at += fs.writeSync(channel.fd, out, at, len - at);
+    } catch (e) {
+      if (e.code !== 'EAGAIN') return; // the server is gone; the end of the channel tells us
+      if (tries-- === 0) break;
+      Atomics.wait(clock, 0, 0, 1);
+    }
   }
   if (at < len) {
     const rest = Buffer.from(out.subarray(at, len));
@@ -164,7 +172,6 @@ function flushNow() {
   if (blocked !== null) return;
   const all = Buffer.from(out.subarray(0, outLen));
   outLen = 0;
-  const clock = new Int32Array(new SharedArrayBuffer(4));
   for (let at = 0, tries = 0; at < all.length && tries < 1000;) {
     try {
       at += fs.writeSync(channel.fd, all, at, all.length - at);

@@ -28,7 +28,7 @@ function held() {
   const now = performance.now();
   if (frames.held() >= HELD_MAX || (heldSince !== 0 && now - heldSince > HOLD_MS)) {
     heldSince = 0;
-    frames.flush();
+    frames.flush(true);
     return;
   }
   if (heldSince === 0) heldSince = now;

@@ -116,8 +116,10 @@ static int oldest_of(struct store *s, uint32_t function_no, int64_t *ret_us, str
         read_ulid(&c, &id);
         oldest = (int64_t)ulid_ms(&id) * 1000;
     }
-    if (minute != INT64_MAX && minute * MINUTE_US < oldest)
-        oldest = minute * MINUTE_US;
+    /* A minute can go when it is over. By its beginning, the present one would hold the cut back,
+     * and nothing that is younger would ever go. */
+    if (minute != INT64_MAX && (minute + 1) * MINUTE_US < oldest)
+        oldest = (minute + 1) * MINUTE_US;
     *ret_us = line < oldest ? line : oldest;
     return 0;
 }
