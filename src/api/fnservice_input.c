@@ -70,8 +70,9 @@ static int read_line(struct fnservice_input *in, const struct members *m, struct
     size_t method_len = in->text.len;
     if (unescape(&in->text, &m->path, "path", err) < 0)
         return -1;
-    in->method = m->method.key.p ? str_n(in->text.p, method_len) : STR("POST");
-    in->path = m->path.key.p ? str_n(in->text.p + method_len, in->text.len - method_len) : STR("/");
+    const char *text = buf_cstr(&in->text); /* not NULL, where both are empty, too */
+    in->method = m->method.key.p ? str_n(text, method_len) : STR("POST");
+    in->path = m->path.key.p ? str_n(text + method_len, in->text.len - method_len) : STR("/");
     if (in->method.len > HTTP_METHOD_MAX || !http_is_token(in->method))
         return wrong(err, "method", "an HTTP method such as \"POST\"");
     if (in->path.len == 0 || in->path.len > HTTP_TARGET_MAX || in->path.p[0] != '/' ||
