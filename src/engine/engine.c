@@ -66,9 +66,10 @@ static void loop_part_init(struct engine *e, size_t i) {
 
 static void loop_part_done(struct engine_loop *el) {
     for (int k = 0; k < RUNTIME_COUNT; k++)
-        zygote_link_close(&el->links[k]);
-    for (uint32_t i = 0; i < el->n_cgroups; i++)
-        cgroup_free(el->cgroups[i]);
+        zygote_link_done(&el->links[k]);
+    instances_done(el);
+    pools_done(el);
+    groups_done(el);
     map_done(&el->instances);
     free(el->read_buf);
     buf_done(&el->scratch);
@@ -131,9 +132,9 @@ int engine_new(const struct engine_config *config, struct loop **loops, size_t n
 void engine_free(struct engine *e) {
     if (!e)
         return;
+    zygotes_done(e); /* first: with them every process of an instance ends */
     for (size_t i = 0; i < e->n_loops; i++)
         loop_part_done(&e->on[i]);
-    zygotes_done(e);
     network_stop(e);
     cgroup_tree_free(e->cgroups);
     pthread_mutex_destroy(&e->lock);

@@ -19,31 +19,6 @@
 static void timer_fired(struct loop_timer *timer);
 static void set_deadline(struct instance *inst, uint64_t deadline_ns);
 
-/* ---- cgroups: a few are kept made, since making one costs more than starting a process ---- */
-
-/* 0 with NULL where there are none at all. */
-static int cgroup_take(struct engine_loop *el, struct cgroup **ret) {
-    struct engine *e = el->engine;
-    if (e->limits.mode == CGROUP_NONE)
-        return 0;
-    if (el->n_cgroups) {
-        *ret = el->cgroups[--el->n_cgroups];
-        return 0;
-    }
-    char name[32];
-    snprintf(name, sizeof name, "i%u-%u", el->index, el->next_cgroup++);
-    return cgroup_new(e->cgroups, name, ret);
-}
-
-static void cgroup_give(struct engine_loop *el, struct cgroup *cg) {
-    if (!cg)
-        return;
-    if (!el->draining && el->n_cgroups < ENGINE_CGROUPS_KEPT && cgroup_reset(cg) == 0)
-        el->cgroups[el->n_cgroups++] = cg;
-    else
-        cgroup_free(cg);
-}
-
 /* ---- spawn ---- */
 
 static struct instance *instance_new(struct engine_loop *el, enum runtime_kind kind,
@@ -78,11 +53,20 @@ static void instance_free(struct instance *inst) {
     fd_close(&inst->tap);
     list_del(&inst->link);
     map_del(&el->instances, MAP_KEY(inst->id));
-    cgroup_give(el, inst->cgroup);
+    group_give(el, inst->cgroup);
     buf_done(&inst->in);
     buf_done(&inst->to);
     free(inst);
     atomic_fetch_sub(&el->engine->instances, 1);
+}
+
+void instances_done(struct engine_loop *el) {
+    size_t it = 0;
+    struct instance *inst;
+    while ((inst = map_next(&el->instances, &it))) {
+        instance_free(inst);
+        it = 0;
+    }
 }
 
 static int set_nonblock(int fd) {
@@ -124,7 +108,7 @@ struct instance *instance_spawn(struct engine_loop *el, enum runtime_kind kind, 
     int theirs[3] = {-1, -1, -1};
     int r = open_channels(inst, theirs);
     if (r == 0) /* without its group it would run without limits */
-        r = cgroup_take(el, &inst->cgroup);
+        r = group_take(el, &inst->cgroup);
     if (r == 0) {
         map_put(&el->instances, MAP_KEY(inst->id), inst);
         set_deadline(inst, loop_now_ns(el->loop) + e->config.start_ms * NS_PER_MS);

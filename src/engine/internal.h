@@ -146,7 +146,8 @@ struct engine_loop {
     struct map instances;     /* by id */
     struct loop_task control; /* publish, retire … are messages of their own; this is drain */
     struct cgroup *cgroups[ENGINE_CGROUPS_KEPT];
-    uint32_t n_cgroups, next_cgroup;
+    struct cgroup *busy_cgroups[ENGINE_CGROUPS_KEPT]; /* given back before they were empty */
+    uint32_t n_cgroups, n_busy_cgroups, next_cgroup;
     char *read_buf;           /* ENGINE_READ_MAX */
     struct instance *reading; /* whose frames are being worked on; NULL once it is not ours */
     struct buf scratch;
@@ -213,6 +214,7 @@ void zygote_lost(struct engine *e, enum runtime_kind kind); /* loops[0]: its cha
 void zygote_link_init(struct zygote_link *zl, struct engine_loop *el, enum runtime_kind kind);
 void zygote_link_open(struct zygote_link *zl, int channel); /* takes it */
 void zygote_link_close(struct zygote_link *zl);
+void zygote_link_done(struct zygote_link *zl); /* the loops have ended */
 /* Sends the SPAWN of an instance, now or when the channel has room. Does not take the fds. */
 void zygote_link_spawn(struct zygote_link *zl, struct instance *inst, const int theirs[3]);
 /* Nothing can be sent any more: what waits hears TEXT. */
@@ -245,12 +247,20 @@ void instance_end(struct instance *inst);    /* the same; the cause is read from
 void instance_detach(struct instance *inst); /* off this loop's epoll, before a hand-over */
 void instance_attach(struct instance *inst, struct engine_loop *el);
 struct instance *instance_find(struct engine_loop *el, uint64_t id);
+/* The loops have ended before the instances had (a second signal): nobody is told any more. */
+void instances_done(struct engine_loop *el);
 
 enum call_state { CALL_NEW, CALL_WAITING, CALL_RUNNING, CALL_DONE };
 
 /* ---- load.c ---- */
 /* Sends the LOAD frame when the sandbox is there and the code has come. */
 void load_begin(struct instance *inst);
+
+/* ---- groups.c ---- */
+/* An empty control group, reset. 0 (with NULL where there are none at all) or -errno. */
+int group_take(struct engine_loop *el, struct cgroup **ret);
+void group_give(struct engine_loop *el, struct cgroup *cg); /* NULL is fine */
+void groups_done(struct engine_loop *el);
 
 /* ---- network.c ---- */
 void network_start(struct engine *e);
@@ -299,7 +309,8 @@ void pool_refuse_waiting(struct pool *p, const char *text);
 void pool_waits_less(struct pool *p); /* a call has left the list of those that wait */
 /* CALL was given to an instance that did not see it: it is the next one again. */
 void pool_put_back(struct pool *p, struct engine_call *call);
-void pool_check_unused(struct pool *p); /* frees a retired pool that nothing needs any more */
+void pools_done(struct engine_loop *el); /* as instances_done(), and after it */
+void pool_check_unused(struct pool *p);  /* frees a retired pool that nothing needs any more */
 void call_end(struct engine_call *call, struct engine_result *r);
 void call_fail(struct engine_call *call, enum error_code cause, const char *text);
 

@@ -39,11 +39,7 @@ struct pool *pool_of(struct engine_loop *el, struct deployment *d) {
     return p;
 }
 
-void pool_check_unused(struct pool *p) {
-    if (p->n_local || p->n_waiting || p->fetching || p->asked || p->pinned)
-        return;
-    if (!p->retired && !p->el->draining)
-        return;
+static void pool_free(struct pool *p) {
     handover_want(p, false);
     p->deployment->shared->pools[p->el->index] = NULL;
     loop_timer_clear(p->el->loop, &p->idle_timer);
@@ -52,6 +48,18 @@ void pool_check_unused(struct pool *p) {
     list_del(&p->link);
     deployment_unref(p->deployment);
     free(p);
+}
+
+void pool_check_unused(struct pool *p) {
+    if (p->n_local || p->n_waiting || p->fetching || p->asked || p->pinned)
+        return;
+    if (p->retired || p->el->draining)
+        pool_free(p);
+}
+
+void pools_done(struct engine_loop *el) {
+    list_for_each_safe (it, &el->pools)
+        pool_free(list_entry(it, struct pool, link));
 }
 
 /* ---- the calls ---- */

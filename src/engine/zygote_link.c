@@ -267,6 +267,12 @@ void zygote_link_close(struct zygote_link *zl) {
     fd_close(&zl->io.fd);
 }
 
+void zygote_link_done(struct zygote_link *zl) {
+    zygote_link_close(zl);
+    while (!list_empty(&zl->unsent))
+        request_free(list_entry(zl->unsent.next, struct spawn_request, link));
+}
+
 void zygote_link_fail(struct zygote_link *zl, const char *text) {
     struct list now; /* an end may start others */
     list_init(&now);
