@@ -10,7 +10,8 @@ set -eu
 run="gcc libc6-dev make meson ninja-build pkg-config python3 python3-yaml nodejs ca-certificates
 libjansson-dev libsqlite3-dev libssl-dev libseccomp-dev libslirp-dev libcurl4-openssl-dev
 libpython3.11-dev"
-test="clang libclang-rt-14-dev libcmocka-dev libhttp-parser-dev python3-pytest python3-jsonschema
+test="clang libclang-rt-14-dev libcmocka-dev libhttp-parser-dev python3-pytest python3-pytest-xdist
+python3-jsonschema
 procps util-linux curl iproute2"
 bench="wrk gunicorn python3-gunicorn"
 

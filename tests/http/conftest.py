@@ -48,12 +48,7 @@ def start(folder):
         server.stop()
 
 
-def pytest_sessionfinish(session, exitstatus):
-    """A whole run must have called every operation of every document."""
-    if os.environ.get("KILN_WHOLE_SUITE") != "1" or exitstatus != 0:
-        return
-    missed = [o.name for o in contract.operations()
-              if (o.document["info"]["title"], o.name) not in contract.called]
-    if missed:
-        print(f"\noperations that no test called: {', '.join(missed)}")
-        session.exitstatus = 1
+def pytest_sessionfinish():
+    """Which operations this process called, for contract.py to look at the whole."""
+    if os.environ.get("KILN_CALLED"):
+        contract.note_called(os.environ["KILN_CALLED"])

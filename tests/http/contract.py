@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Every reply of the test suite against the OpenAPI documents in api/, and a count of which
-operations were called at all."""
+operations were called at all: contract.py FILE fails when one is missing in what note_called()
+wrote there."""
 
 import pathlib
 import re
+import sys
 
 import jsonschema
 import yaml
@@ -96,3 +98,21 @@ def check(method, path, reply):
     except jsonschema.ValidationError as e:
         raise AssertionError(f"{operation.name} {reply.status}: {e.message} at {list(e.path)}: "
                              f"{reply}") from e
+
+
+def note_called(file):
+    """Appends what this process called; several processes may, each in one write."""
+    lines = "".join(f"{title}\t{name}\n" for title, name in sorted(called))
+    with open(file, "a", encoding="utf-8") as f:
+        f.write(lines)
+
+
+def missed(file):
+    noted = set(pathlib.Path(file).read_text(encoding="utf-8").splitlines())
+    return [o.name for o in operations() if f"{o.document['info']['title']}\t{o.name}" not in noted]
+
+
+if __name__ == "__main__":
+    names = missed(sys.argv[1])
+    if names:
+        sys.exit(f"operations that no test called: {', '.join(names)}")
