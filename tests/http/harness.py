@@ -188,7 +188,12 @@ class Server:
             return (url.exists() and url.read_text().endswith("\n")
                     and len(listening()) > starts)
 
-        wait_for("the server listens", up)
+        try:
+            wait_for("the server listens", up)
+        except BaseException:
+            self.process.kill()
+            self.process.wait()
+            raise
         self.url = url.read_text().strip()
         self.host, port = self.url.removeprefix("http://").rsplit(":", 1)
         self.port = int(port)
