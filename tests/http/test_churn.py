@@ -248,8 +248,10 @@ def test_another_network_after_the_end_of_one(start):
     def refused():  # by kiln-egress, which answers at once
         return server.kube("POST", "/f/invoke").json["body"] == errno.EHOSTUNREACH
 
-    assert refused()
     first = egress()
+    if not first:
+        pytest.skip("no egress here: the capabilities say so")
+    assert refused()
     os.kill(first[0], signal.SIGKILL)
     wait_for("another one is there", lambda: egress() and egress() != first)
     wait_for("new instances have a network", refused)
