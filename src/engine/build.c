@@ -42,7 +42,9 @@ void engine_build_start(struct engine_loop *el, struct engine_build *b) {
     if (el->draining)
         error_set(&err, ERR_UNAVAILABLE, "the server is shutting down");
     else
-        inst = spare_take(el, b->function->kind, NETWORK_NONE, &err);
+        inst =
+            spare_take(el, b->function->kind,
+                       b->function->network == NETWORK_NONE ? NETWORK_NONE : NETWORK_EGRESS, &err);
     if (!inst) {
         (void)buf_printf(&b->log, "%s\n", err.text);
         finish(b, false);

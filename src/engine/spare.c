@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Spares: generic instances, sandboxed and warm, that belong to nobody yet. A first call takes one
- * and a new one is made off its path. Instances of the host network are made on demand. */
+ * and a new one is made off its path. Instances of the host network, or of
+ * none, are made on demand. */
 
 #include "base/log.h"
 #include "engine/internal.h"
@@ -13,6 +14,9 @@ struct instance *spare_take(struct engine_loop *el, enum runtime_kind kind, enum
         return NULL;
     if (net == NETWORK_HOST)
         return instance_spawn(el, kind, ZYGOTE_NET_HOST, err);
+    /* A spare's device outlives its descriptor (net_tap_make()): it would be there, and dead. */
+    if (net == NETWORK_NONE && el->engine->spare_net != ZYGOTE_NET_NONE)
+        return instance_spawn(el, kind, ZYGOTE_NET_NONE, err);
     struct list *n = list_shift(&zl->spares);
     spare_refill(el, kind);
     if (!n)
