@@ -185,7 +185,7 @@ static void on_ready(struct instance *inst) {
     }
     struct pool *p = inst->pool;
     list_del(&inst->link);
-    p->n_loading--;
+    pool_loading(p, -1);
     inst->deadline_ns = 0;
     inst->state = INST_IDLE;
     pool_ready(p, inst);

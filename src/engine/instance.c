@@ -176,7 +176,7 @@ void instance_assign_pool(struct instance *inst, struct pool *pool) {
     struct deployment *d = pool->deployment;
     inst->pool = pool;
     pool->n_local++;
-    pool->n_loading++;
+    pool_loading(pool, 1);
     list_push(&pool->loading, &inst->link);
     assigned(inst, d->memory_bytes, d->cpu_milli);
 }
@@ -256,7 +256,7 @@ static void leave_pool_lists(struct instance *inst) {
     if (inst->state == INST_IDLE)
         pool_idle_remove(p, inst);
     else if (inst->state == INST_LOADING && p)
-        p->n_loading--;
+        pool_loading(p, -1);
     list_del(&inst->link);
 }
 

@@ -120,7 +120,7 @@ struct pool {
 
 struct engine_shared { /* of a deployment, over all loops */
     struct engine *engine;
-    _Atomic uint32_t live;
+    _Atomic uint32_t live, loading;        /* loading are among live */
     _Atomic uint64_t idle_mask, want_mask; /* bit = loop index */
     _Atomic bool retired;
     struct pool *pools[]; /* each slot touched by its loop alone */
@@ -297,6 +297,7 @@ void pool_pump(struct pool *p); /* matches waiting calls and instances; starts i
 /* INST is loaded or has ended its call, and stands in no list. */
 void pool_ready(struct pool *p, struct instance *inst);
 void pool_idle_remove(struct pool *p, struct instance *inst);
+void pool_loading(struct pool *p, int change); /* one more, or one fewer, is being loaded */
 /* An instance could not be made ready: what waits for it hears why. */
 void pool_load_failed(struct pool *p, enum error_code cause, const char *type, const char *text);
 /* An instance is gone; released: it was taken off the count of those alive before. */

@@ -148,10 +148,15 @@ void pool_idle_remove(struct pool *p, struct instance *inst) {
         atomic_fetch_and(&p->deployment->shared->idle_mask, ~bit_of(p));
 }
 
-/* One fewer alive, unless that would fall below the minimum. */
+void pool_loading(struct pool *p, int change) {
+    p->n_loading += (uint32_t)change;
+    atomic_fetch_add(&p->deployment->shared->loading, (uint32_t)change);
+}
+
+/* One fewer alive, unless that would leave fewer than the minimum that are loaded. */
 static bool release_above_min(struct pool *p) {
     struct deployment *d = p->deployment;
-    uint32_t min = p->retired ? 0 : d->min_instances;
+    uint32_t min = p->retired ? 0 : d->min_instances + atomic_load(&d->shared->loading);
     uint32_t live = atomic_load(&d->shared->live);
     while (live > min)
         if (atomic_compare_exchange_weak(&d->shared->live, &live, live - 1))
