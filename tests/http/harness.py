@@ -261,7 +261,9 @@ class Server:
         wait_for("no process is left", lambda: not [p for p in self.seen if alive(p)], 10)
         if self.ident:
             assert cgroups(self.ident) == [], "control groups are left"
-        left = [m for m in mounts() if m not in self.mounts_before and "kiln" in m]
+        # Another file's tests may hold a small disk of their own at this moment.
+        left = [m for m in mounts() if m not in self.mounts_before and "kiln" in m and
+                (m.startswith(str(self.data)) or not m.startswith("/tmp/test-kiln-"))]
         assert left == [], "mounts are left"
         assert not (self.data / "server.url").exists()
         known = re.compile(r"^(admin\.token|(state|history)\.db(-wal|-shm)?|lock|\S*\.lock)$")
