@@ -302,6 +302,11 @@ static void describe_exit(struct instance *inst, int status, bool known) {
     const char *what = "the function's process";
     if (!known)
         snprintf(inst->kill_text, sizeof inst->kill_text, "%s is gone", what);
+    else if (WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL) /* ours, where the channel ended */
+        snprintf(inst->kill_text, sizeof inst->kill_text,
+                 "%s was killed (signal 9): from outside, or since it closed its channel to kiln, "
+                 "as exec does",
+                 what);
     else if (WIFSIGNALED(status))
         snprintf(inst->kill_text, sizeof inst->kill_text, "%s was killed by signal %d (%s)", what,
                  WTERMSIG(status), strsignal(WTERMSIG(status)));
