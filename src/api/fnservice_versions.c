@@ -25,8 +25,8 @@ static void write_version(struct json_w *w, const struct function *f, const stru
 
 /* ---- deploy ---- */
 
-static void on_deployed(void *arg, const struct error *err, const struct version *v) {
-    struct request *r = arg;
+static void on_version(struct request *r, int status, const struct error *err,
+                       const struct version *v, bool detail) {
     if (err) {
         request_fail(r, err);
         return;
@@ -34,8 +34,12 @@ static void on_deployed(void *arg, const struct error *err, const struct version
     struct buf body = BUF_INIT(REPLY_MAX);
     struct json_w w;
     json_w_init(&w, &body);
-    write_version(&w, r->function, v, false);
-    fnservice_send(r, 201, &w, &body);
+    write_version(&w, r->function, v, detail);
+    fnservice_send(r, status, &w, &body);
+}
+
+static void on_deployed(void *arg, const struct error *err, const struct version *v) {
+    on_version(arg, 201, err, v, false);
 }
 
 static int read_deploy(const struct json *o, uint32_t *ret_number, struct buf *code,
@@ -106,58 +110,38 @@ void op_fnservice_list_versions(struct request *r) {
 
 /* ---- one version, named by id or by number ---- */
 
-struct wanted {
-    uint32_t no, number; /* one of them is 0 */
-};
-
-static int read_wanted(struct request *r, struct error *err) {
+/* "ver-12", "v2" or "2". Sets *RET_NO or *RET_NUMBER, the other is 0. */
+static int read_wanted(struct request *r, uint32_t *ret_no, uint32_t *ret_number,
+                       struct error *err) {
     struct str s = r->params[FN_THIRD];
-    struct wanted w = {.no = id_parse(s, "ver")};
     uint64_t number = 0;
+    *ret_no = id_parse(s, "ver");
     if (s.len > 1 && s.p[0] == 'v')
         s = str_n(s.p + 1, s.len - 1);
-    if (!w.no && str_u64(s, VERSIONS_MAX, &number) < 0)
+    if (!*ret_no && str_u64(s, VERSIONS_MAX, &number) < 0)
         number = 0;
-    w.number = (uint32_t)number;
-    if (!w.no && !w.number)
-        return error_field(err, ERR_NOT_FOUND, "version", "Version not found");
-    r->state = x_memdup(&w, sizeof(w));
-    r->free_state = free;
-    return 0;
+    *ret_number = (uint32_t)number;
+    if (*ret_no || *ret_number)
+        return 0;
+    return error_field(err, ERR_NOT_FOUND, "version", "Version not found");
 }
 
-static const struct version *find(const struct request *r, const struct version *v, size_t n,
-                                  struct error *err) {
-    const struct wanted *w = r->state;
-    for (size_t i = 0; i < n; i++) {
-        if (w->no ? v[i].no == w->no : v[i].number == w->number)
-            return &v[i];
-    }
-    (void)error_field(err, ERR_NOT_FOUND, "version", "Version not found");
-    return NULL;
+static void find(struct request *r,
+                 void (*done)(void *arg, const struct error *err, const struct version *v)) {
+    uint32_t no, number;
+    struct error err;
+    if (fnservice_function(r, &err) < 0 || read_wanted(r, &no, &number, &err) < 0)
+        request_fail(r, &err);
+    else
+        core_version(r->core, r->loop, r->function->no, no, number, done, r);
 }
 
-static void on_get(void *arg, const struct error *err, const struct version *list, size_t n) {
-    struct request *r = arg;
-    struct error missing;
-    const struct version *v = err ? NULL : find(r, list, n, &missing);
-    if (!v) {
-        request_fail(r, err ? err : &missing);
-        return;
-    }
-    struct buf body = BUF_INIT(REPLY_MAX);
-    struct json_w w;
-    json_w_init(&w, &body);
-    write_version(&w, r->function, v, true);
-    fnservice_send(r, 200, &w, &body);
+static void on_get(void *arg, const struct error *err, const struct version *v) {
+    on_version(arg, 200, err, v, true);
 }
 
 void op_fnservice_get_version(struct request *r) {
-    struct error err;
-    if (fnservice_function(r, &err) < 0 || read_wanted(r, &err) < 0)
-        request_fail(r, &err);
-    else
-        core_versions(r->core, r->loop, r->function->no, on_get, r);
+    find(r, on_get);
 }
 
 static void on_activated(void *arg, const struct error *err) {
@@ -167,26 +151,16 @@ static void on_activated(void *arg, const struct error *err) {
         fnservice_message(arg, "Version activated successfully");
 }
 
-static void activate(struct request *r, uint32_t version_no) {
-    core_version_activate(r->core, r->loop, &r->who, r->function->no, version_no, on_activated, r);
-}
-
-static void on_found(void *arg, const struct error *err, const struct version *list, size_t n) {
+static void on_found(void *arg, const struct error *err, const struct version *v) {
     struct request *r = arg;
-    struct error missing;
-    const struct version *v = err ? NULL : find(r, list, n, &missing);
-    if (v)
-        activate(r, v->no);
+    if (err)
+        request_fail(r, err);
     else
-        request_fail(r, err ? err : &missing);
+        core_version_activate(r->core, r->loop, &r->who, r->function->no, v->no, on_activated, r);
 }
 
 void op_fnservice_activate_version(struct request *r) {
-    struct error err;
-    if (fnservice_function(r, &err) < 0 || read_wanted(r, &err) < 0)
-        request_fail(r, &err);
-    else
-        core_versions(r->core, r->loop, r->function->no, on_found, r);
+    find(r, on_found);
 }
 
 static void on_rolled_back(void *arg, const struct error *err, uint32_t number UNUSED) {

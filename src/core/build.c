@@ -176,32 +176,9 @@ static void code_ready(void *arg, struct blob *code) {
     engine_build_start(b->cl->el, &b->engine);
 }
 
-struct mark { /* "being built", for who looks meanwhile */
-    struct ask ask;
-    uint32_t version_no;
-};
-
-static int run_mark(struct ask *a, struct store *s, struct error *err) {
-    struct mark *m = container_of(a, struct mark, ask);
-    return store_version_set_build(s, m->version_no, BUILD_RUNNING, STR(""), err);
-}
-
-static void mark_done(struct ask *a, const struct error *err) {
-    (void)err; /* its function may be gone */
-    free(container_of(a, struct mark, ask));
-}
-
 static void start_task(struct loop_task *task) {
     struct build *b = container_of(task, struct build, task);
-    struct core *c = b->change.core;
-    if (!b->check) {
-        struct mark *m = x_alloc(sizeof *m);
-        m->version_no = b->version_no;
-        m->ask =
-            (struct ask){.core = c, .loop = b->cl->loop, .read = run_mark, .answer = mark_done};
-        ask_start(&m->ask);
-    }
-    code_fetch(c, b->cl->loop, b->version_no, code_ready, b);
+    code_fetch(b->change.core, b->cl->loop, b->version_no, code_ready, b);
 }
 
 static struct build *next_locked(struct builds *q) {
@@ -254,7 +231,7 @@ void build_enqueue(struct core *c, struct core_fn *fn, struct function *f, uint3
     pump(c);
 }
 
-/* Those in the queue stay pending in the store; who waits for them hears that it is over. */
+/* Those in the queue stay "building" in the store; who waits for them hears that it is over. */
 void builds_stop(struct core *c) {
     struct list gone;
     list_init(&gone);

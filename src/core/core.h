@@ -116,12 +116,18 @@ void core_function_update(struct core *c, struct loop *loop, const struct princi
 void core_function_delete(struct core *c, struct loop *loop, const struct principal *who,
                           uint32_t no, void (*done)(void *arg, const struct error *err), void *arg);
 
-/* NUMBER 0 = the next one. Not activated by itself. `done` once stored: build is pending or
- * running. ERR_CONFLICT: the number is used. */
+/* NUMBER 0 = the next one. Not activated by itself. `done` once stored: its build runs or is in
+ * the queue, both BUILD_RUNNING. ERR_CONFLICT: the number is used. */
 void core_version_deploy(struct core *c, struct loop *loop, const struct principal *who,
                          uint32_t function_no, uint32_t number, struct str code,
                          void (*done)(void *arg, const struct error *err, const struct version *v),
                          void *arg);
+/* One of the function, by its row, or by its number where VERSION_NO is 0. */
+void core_version(struct core *c, struct loop *loop, uint32_t function_no, uint32_t version_no,
+                  uint32_t number,
+                  void (*done)(void *arg, const struct error *err, const struct version *v),
+                  void *arg);
+/* Highest number first, without their build logs. */
 void core_versions(struct core *c, struct loop *loop, uint32_t function_no,
                    void (*done)(void *arg, const struct error *err, const struct version *v,
                                 size_t n),

@@ -98,7 +98,7 @@ static void create_free(struct create *op) {
 
 static int create_run(struct change *ch, struct store *s, struct error *err) {
     struct create *op = container_of(ch, struct create, ch);
-    struct version v = {.number = 1, .build = BUILD_PENDING, .created_us = op->f->created_us};
+    struct version v = {.number = 1, .build = BUILD_RUNNING, .created_us = op->f->created_us};
     struct str code = str_n(op->code->bytes, op->code->len);
     if (store_function_insert(s, op->f, err) < 0)
         return -1;

@@ -92,7 +92,7 @@ static int add_version(struct update *op, struct store *s, struct error *err) {
     struct function *f = op->f;
     struct version v = {.function_no = f->no,
                         .number = f->last_number,
-                        .build = BUILD_PENDING,
+                        .build = BUILD_RUNNING,
                         .created_us = f->updated_us,
                         .code_len = op->code->len};
     if (store_version_insert(s, &v, str_n(op->code->bytes, op->code->len), err) < 0)
@@ -113,7 +113,7 @@ static int run(struct change *ch, struct store *s, struct error *err) {
         return -1;
     if (op->rebuild &&
         (store_version_each(s, op->f->no, first_only, op, err) < 0 ||
-         store_version_set_build(s, op->version_no, BUILD_PENDING, STR(""), err) < 0))
+         store_version_set_build(s, op->version_no, BUILD_RUNNING, STR(""), err) < 0))
         return -1;
     return op->triggers_given ? replace_triggers(op, s, err) : 0;
 }

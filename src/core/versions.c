@@ -4,6 +4,10 @@
 #include "core/functions.h"
 #include <stdio.h>
 
+static int not_its_own(struct error *err) {
+    return error_field(err, ERR_NOT_FOUND, "version", "the function has no such version");
+}
+
 /* ---- deploy ---- */
 struct deploy {
     struct change ch;
@@ -33,7 +37,7 @@ static int deploy_run(struct change *ch, struct store *s, struct error *err) {
     struct deploy *op = container_of(ch, struct deploy, ch);
     op->v = (struct version){.function_no = op->next->no,
                              .number = op->number,
-                             .build = BUILD_PENDING,
+                             .build = BUILD_RUNNING,
                              .created_us = clock_real_us(),
                              .code_len = op->code->len};
     if (store_version_insert(s, &op->v, str_n(op->code->bytes, op->code->len), err) < 0 ||
@@ -116,7 +120,7 @@ static int activate_prepare(struct change *ch, struct error *err) {
 
 static int check_built(const struct activate *op, const struct version *v, struct error *err) {
     if (v->function_no != op->ch.fn->no)
-        return error_field(err, ERR_NOT_FOUND, "version", "the function has no such version");
+        return not_its_own(err);
     if (v->build == BUILD_FAILED)
         return error_field(err, ERR_BUILD_FAILED, "version",
                            "version v%u was not built; its build log says why", v->number);
@@ -221,6 +225,45 @@ void core_rollback(struct core *c, struct loop *loop, const struct principal *wh
         change_start(&op->ch);
 }
 
+/* ---- one ---- */
+struct version_ask {
+    struct ask ask;
+    uint32_t function_no, version_no, number;
+    struct version v;
+    void (*done)(void *arg, const struct error *err, const struct version *v);
+    void *arg;
+};
+
+static int version_read(struct ask *ask, struct store *s, struct error *err) {
+    struct version_ask *a = container_of(ask, struct version_ask, ask);
+    if (!a->version_no)
+        return store_version_find(s, a->function_no, a->number, &a->v, err);
+    if (store_version_get(s, a->version_no, &a->v, err) < 0)
+        return -1;
+    return a->v.function_no == a->function_no ? 0 : not_its_own(err);
+}
+
+static void version_answer(struct ask *ask, const struct error *err) {
+    struct version_ask *a = container_of(ask, struct version_ask, ask);
+    a->done(a->arg, err, err ? NULL : &a->v);
+    version_done(&a->v);
+    free(a);
+}
+
+void core_version(struct core *c, struct loop *loop, uint32_t function_no, uint32_t version_no,
+                  uint32_t number,
+                  void (*done)(void *arg, const struct error *err, const struct version *v),
+                  void *arg) {
+    struct version_ask *a = x_alloc(sizeof *a);
+    a->ask = (struct ask){.core = c, .loop = loop, .read = version_read, .answer = version_answer};
+    a->function_no = function_no;
+    a->version_no = version_no;
+    a->number = number;
+    a->done = done;
+    a->arg = arg;
+    ask_start(&a->ask);
+}
+
 /* ---- list ---- */
 struct versions_ask {
     struct ask ask;
@@ -237,7 +280,6 @@ static bool keep_version(void *arg, const struct version *v) {
     struct version *copy = &a->v[a->n++];
     *copy = *v;
     copy->image = v->image ? x_strdup(v->image) : NULL;
-    copy->build_log = v->build_log ? x_strdup(v->build_log) : NULL;
     return true;
 }
 
@@ -294,7 +336,7 @@ static int code_read(struct ask *ask, struct store *s, struct error *err) {
     bool ours = v.function_no == a->function_no;
     version_done(&v);
     if (!ours)
-        return error_field(err, ERR_NOT_FOUND, "version", "the function has no such version");
+        return not_its_own(err);
     return store_version_code(s, a->version_no, &a->code, err);
 }
 

@@ -7,11 +7,13 @@ static const char INSERT_CODE[] = "INSERT INTO version_codes (version_no, code) 
 static const char CODE[] = "SELECT code FROM version_codes WHERE version_no = ?";
 static const char SET_BUILD[] = "UPDATE versions SET build = ?, build_log = ? WHERE no = ?";
 
-#define SELECT                                                                                     \
+#define SELECT(log)                                                                                \
     "SELECT v.no, v.function_no, v.number, v.build, f.active_no = v.no, v.created_us,"             \
-    " v.code_len, v.image, v.build_log FROM versions v JOIN functions f ON f.no = v.function_no"
-static const char GET[] = SELECT " WHERE v.no = ?";
-static const char EACH[] = SELECT " WHERE v.function_no = ? ORDER BY v.number DESC";
+    " v.code_len, v.image, " log " FROM versions v JOIN functions f ON f.no = v.function_no"
+static const char GET[] = SELECT("v.build_log") " WHERE v.no = ?";
+static const char FIND[] = SELECT("v.build_log") " WHERE v.function_no = ? AND v.number = ?";
+/* A list of VERSIONS_MAX logs would be hundreds of megabytes. */
+static const char EACH[] = SELECT("NULL") " WHERE v.function_no = ? ORDER BY v.number DESC";
 
 static int no_such_version(struct error *err) {
     return error_field(err, ERR_NOT_FOUND, "version", "there is no such version");
@@ -72,14 +74,26 @@ static void read_version(struct query *q, struct version *v) {
     v->build_log = read_text(q);
 }
 
+static int read_one(struct query *q, struct version *ret, struct error *err) {
+    int rc = query_step(q, err);
+    if (rc <= 0)
+        return rc < 0 ? -1 : no_such_version(err);
+    read_version(q, ret);
+    return 0;
+}
+
 int store_version_get(struct store *s, uint32_t no, struct version *ret, struct error *err) {
     cleanup_query struct query q = query_read(s, STORE_STATE, GET);
     bind_int(&q, no);
-    int rc = query_step(&q, err);
-    if (rc <= 0)
-        return rc < 0 ? -1 : no_such_version(err);
-    read_version(&q, ret);
-    return 0;
+    return read_one(&q, ret, err);
+}
+
+int store_version_find(struct store *s, uint32_t function_no, uint32_t number, struct version *ret,
+                       struct error *err) {
+    cleanup_query struct query q = query_read(s, STORE_STATE, FIND);
+    bind_int(&q, function_no);
+    bind_int(&q, number);
+    return read_one(&q, ret, err);
 }
 
 int store_version_code(struct store *s, uint32_t no, struct blob **ret, struct error *err) {

@@ -74,10 +74,12 @@ int store_function_each(struct store *s, void (*visit)(void *arg, struct functio
 int store_version_insert(struct store *s, struct version *v /* sets no */, struct str code,
                          struct error *err); /* ERR_CONFLICT when the number is used */
 int store_version_get(struct store *s, uint32_t no, struct version *ret, struct error *err);
+int store_version_find(struct store *s, uint32_t function_no, uint32_t number, struct version *ret,
+                       struct error *err);
 int store_version_code(struct store *s, uint32_t no, struct blob **ret, struct error *err);
 int store_version_set_build(struct store *s, uint32_t no, enum build_status b, struct str log,
                             struct error *err);
-/* Highest number first. */
+/* Highest number first, without their build logs. */
 int store_version_each(struct store *s, uint32_t function_no,
                        bool (*visit)(void *arg, const struct version *v), void *arg,
                        struct error *err);

@@ -100,16 +100,15 @@ void got_version(void *arg, const struct error *err, const struct version *v) {
     if (note(a, err)) {
         a->number = v->number;
         a->version_no = v->no;
+        snprintf(a->text[0], sizeof a->text[0], "%s", v->build_log ? v->build_log : "");
     }
 }
 void got_versions(void *arg, const struct error *err, const struct version *v, size_t n) {
     struct answer *a = arg;
     note(a, err);
     a->n = n;
-    for (size_t i = 0; i < n && i < ARRAY_LEN(a->versions); i++) {
+    for (size_t i = 0; i < n && i < ARRAY_LEN(a->versions); i++)
         a->versions[i] = v[i];
-        snprintf(a->text[i], sizeof a->text[i], "%s", v[i].build_log ? v[i].build_log : "");
-    }
 }
 void got_nothing(void *arg, const struct error *err) {
     note(arg, err);

@@ -118,7 +118,7 @@ static void test_bad_drafts(void **state) {
 
 static void test_failed_build(void **state) {
     (void)state;
-    struct answer a = {0}, v = {0}, list = {0};
+    struct answer a = {0}, v = {0}, list = {0}, one = {0};
     struct error err;
     struct test_call t;
     create_start(&w, "bad", "BAD", true, &a);
@@ -132,7 +132,10 @@ static void test_failed_build(void **state) {
     world_until(&w, &list.over);
     assert_int_equal(list.n, 1);
     assert_int_equal(list.versions[0].build, BUILD_FAILED);
-    assert_string_equal(list.text[0], "SyntaxError: BAD\n");
+    core_version(w.core, w.loops[0], no, 0, 1, got_version, &one);
+    world_until(&w, &one.over);
+    assert_int_equal(one.version_no, list.versions[0].no);
+    assert_string_equal(one.text[0], "SyntaxError: BAD\n");
     assert_int_equal(activate(no, list.versions[0].no), ERR_BUILD_FAILED);
     assert_int_equal(deploy(no, 0, "good", &v), ERR_NONE);
     assert_int_equal(v.number, 2);

@@ -336,6 +336,11 @@ static int versions_body(struct store *s, void *arg, struct error *err) {
     CHECK(got.build == BUILD_FAILED && got.active && strcmp(got.image, "img") == 0);
     CHECK(strlen(got.build_log) == BUILD_LOG_MAX && str_ends(str_of(got.build_log), STR("end")));
     version_done(&got);
+    OK(store_version_find(s, f->no, 3, &got, err));
+    CHECK(got.no == 2 && strlen(got.build_log) == BUILD_LOG_MAX);
+    version_done(&got);
+    FAILS(store_version_find(s, f->no, 9, &got, err), ERR_NOT_FOUND, "version");
+    FAILS(store_version_find(s, f->no + 1, 3, &got, err), ERR_NOT_FOUND, "version");
 
     struct version_log all = {0}, two = {.stop_after = 2};
     OK(store_version_each(s, f->no, note_version, &all, err));
