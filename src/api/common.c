@@ -85,6 +85,7 @@ const struct dialect dialect_common = {
     .name = "common",
     .prefixes = PREFIXES,
     .content_type = "application/json",
+    .cors = true, /* /health and /ready are kube's as well */
     .workspace_param = -1,
     .errors = ERRORS,
     .error_body = common_error_body,

@@ -9,7 +9,7 @@
 
 #define LOGS_LIMIT_MAX     1000
 #define LOGS_LIMIT_DEFAULT 100
-#define BEAT_NS            NS_PER_S /* how often a stream looks whether the server is ending */
+#define BEAT_NS            NS_PER_S /* how often a stream looks whether it is over */
 #define BEATS_A_HEARTBEAT  15       /* an empty line shows a dead peer */
 #define LIVE_PENDING_MAX   (256 * KIB)
 #define LINE_TEXT_MAX      (128 * KIB) /* a log line is 16 KiB; escaped six times that */
@@ -68,9 +68,8 @@ struct stream {
     struct request *r;
     struct core_follow *follow;
     struct loop_timer beat;
-    struct buf live;      /* live lines that wait: struct waiting and its text, each */
-    int64_t stored_to_us; /* time of the last stored line: older live ones have been sent */
-    uint64_t dropped;     /* lines not sent since the client is slow */
+    struct buf live;  /* live lines that wait: struct waiting and its text, each */
+    uint64_t dropped; /* lines not sent since the client is slow */
     struct log_filter filter;
     uint32_t beats;
     bool begun; /* the stored lines are out */
@@ -103,10 +102,17 @@ static void on_gone(struct request *r) {
     stream_stop(r->state);
 }
 
+/* The server ends, or the function is deleted and will say nothing more. */
+static bool nothing_will_come(const struct request *r) {
+    struct function *f = core_function(r->core, r->function->no);
+    function_unref(f);
+    return !f || !core_ready(r->core);
+}
+
 static void on_beat(struct loop_timer *timer) {
     struct stream *s = container_of(timer, struct stream, beat);
     struct request *r = s->r;
-    if (!core_ready(r->core)) {
+    if (nothing_will_come(r)) {
         struct http_call *call = r->call;
         r->call = NULL;
         http_stream_end(call);
@@ -145,12 +151,16 @@ static void stream_keep(struct stream *s, int64_t at_us, struct str text) {
     (void)buf_put_str(&s->live, text);
 }
 
+static int line_text(const struct stream *s, const struct log_line *l, struct buf *out) {
+    struct json_w w;
+    json_w_init(&w, out);
+    write_line(&w, s->r->function, l);
+    return json_w_done(&w) < 0 || buf_putc(out, '\n') < 0 ? -1 : 0;
+}
+
 static void stream_line(struct stream *s, const struct log_line *l) {
     cleanup_buf struct buf text = BUF_INIT(LINE_TEXT_MAX);
-    struct json_w w;
-    json_w_init(&w, &text);
-    write_line(&w, s->r->function, l);
-    if (json_w_done(&w) < 0 || buf_putc(&text, '\n') < 0) {
+    if (line_text(s, l, &text) < 0) {
         s->dropped++;
         return;
     }
@@ -164,6 +174,8 @@ static bool wanted(const struct log_filter *f, const struct log_line *l) {
     static const struct ulid none;
     if (f->version_number && l->version_number != f->version_number)
         return false;
+    if (l->at_us < f->since_us || (f->until_us && l->at_us >= f->until_us))
+        return false;
     return memcmp(&f->invocation, &none, sizeof(none)) == 0 ||
            memcmp(&f->invocation, &l->invocation, sizeof(none)) == 0;
 }
@@ -171,18 +183,36 @@ static bool wanted(const struct log_filter *f, const struct log_line *l) {
 static void on_live(void *arg, const struct log_line *l, uint64_t dropped) {
     struct stream *s = arg;
     s->dropped += dropped;
-    if (l && wanted(&s->filter, l) && (!s->begun || l->at_us > s->stored_to_us))
+    if (l && wanted(&s->filter, l))
         stream_line(s, l);
 }
 
-static void send_waiting(struct stream *s) {
+/* Is the live line TEXT one of the stored ones, or older than those that were asked for? Its time
+ * alone does not tell: loops hand over their lines one after the other, and clocks are set back. */
+static bool was_stored(const struct stream *s, const struct log_line *v, size_t n, int64_t at_us,
+                       struct str text) {
+    if (n > 0 && n == s->filter.limit && at_us < v[0].at_us)
+        return true;
+    for (size_t i = 0; i < n; i++) {
+        cleanup_buf struct buf stored = BUF_INIT(LINE_TEXT_MAX);
+        if (v[i].at_us == at_us && line_text(s, &v[i], &stored) == 0 &&
+            str_eq(buf_str(&stored), text))
+            return true;
+    }
+    return false;
+}
+
+/* What is told live after the stored lines have come is not among them: each of those was told
+ * before the store read it. */
+static void send_waiting(struct stream *s, const struct log_line *v, size_t n) {
     size_t at = 0;
     while (at < s->live.len) {
         struct waiting head;
         memcpy(&head, s->live.p + at, sizeof(head));
         at += sizeof(head);
-        if (head.at_us > s->stored_to_us)
-            stream_send(s, str_n(s->live.p + at, head.len));
+        struct str text = str_n(s->live.p + at, head.len);
+        if (!was_stored(s, v, n, head.at_us, text))
+            stream_send(s, text);
         at += head.len;
     }
     buf_done(&s->live);
@@ -200,9 +230,7 @@ static void on_stored(void *arg, const struct error *err, const struct log_line 
     s->dropped += err ? 1 : 0;
     for (size_t i = 0; i < n; i++)
         stream_line(s, &v[i]);
-    if (n > 0)
-        s->stored_to_us = v[n - 1].at_us;
-    send_waiting(s);
+    send_waiting(s, v, n);
 }
 
 static void stream_open(struct request *r, const struct log_filter *f) {
@@ -238,7 +266,9 @@ static int read_invocation(struct request *r, struct log_filter *f, struct error
     return rc < 0 ? -1 : 0;
 }
 
-static int read_filter(struct request *r, struct log_filter *f, bool *ret_follow, bool *ret_none,
+#define NO_VERSION UINT32_MAX /* beyond VERSIONS_MAX: has no lines */
+
+static int read_filter(struct request *r, struct log_filter *f, bool *ret_follow,
                        struct error *err) {
     bool previous = false;
     if (request_query_time(r, "since", &f->since_us, err) < 0 ||
@@ -250,20 +280,21 @@ static int read_filter(struct request *r, struct log_filter *f, bool *ret_follow
     if (f->since_us && f->until_us && f->until_us < f->since_us)
         return error_field(err, ERR_INVALID, "until", "until must not be before since");
     f->function_no = r->function->no;
-    f->version_number = previous ? r->function->previous_number : 0;
-    *ret_none = f->limit == 0 || (previous && f->version_number == 0);
+    if (previous)
+        f->version_number =
+            r->function->previous_number ? r->function->previous_number : NO_VERSION;
     return 0;
 }
 
 void op_fnservice_get_logs(struct request *r) {
     struct log_filter f = {0};
-    bool follow = false, none = false;
+    bool follow = false;
     struct error err;
-    if (fnservice_function(r, &err) < 0 || read_filter(r, &f, &follow, &none, &err) < 0)
+    if (fnservice_function(r, &err) < 0 || read_filter(r, &f, &follow, &err) < 0)
         request_fail(r, &err);
     else if (follow && r->call->head.method_id != HTTP_HEAD)
         stream_open(r, &f);
-    else if (none)
+    else if (f.limit == 0)
         on_list(r, NULL, NULL, 0);
     else
         core_logs(r->core, r->loop, &f, on_list, r);

@@ -70,7 +70,8 @@ static void write_limits(struct json_w *w, const struct engine_info *info) {
     jw_end_object(w);
 }
 
-static void write_features(struct json_w *w, const struct core_config *config) {
+static void write_features(struct json_w *w, const struct core_config *config,
+                           const struct core_stats *stats) {
     jw_array_member(w, "supported_trigger_types");
     jw_cstr(w, "http");
     jw_end_array(w);
@@ -82,6 +83,7 @@ static void write_features(struct json_w *w, const struct core_config *config) {
     jw_u64_member(w, "max_memory_mb", config->engine.memory_max / MIB);
     jw_u64_member(w, "max_timeout_secs", TIMEOUT_MS_MAX / MS_PER_S);
     jw_u64_member(w, "max_payload_size_mb", config->body_max / MIB);
+    jw_double_member(w, "typical_cold_start_ms", stats->cold_start_us / 1e3);
     jw_bool_member(w, "supports_scale_to_zero", true);
     jw_bool_member(w, "supports_auto_scaling", true);
     jw_bool_member(w, "supports_https", false);
@@ -101,7 +103,7 @@ static void send_capabilities(struct request *r) {
     jw_cstr_member(&w, "description", "kiln's own engine: sandboxed processes on this machine");
     jw_bool_member(&w, "supports_versioning", true);
     write_supported(&w, &stats.engine);
-    write_features(&w, config);
+    write_features(&w, config, &stats);
     write_runtimes(&w, &stats.engine);
     jw_cstr_member(&w, "isolation", stats.engine.isolation);
     write_limits(&w, &stats.engine);

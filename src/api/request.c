@@ -157,7 +157,8 @@ int request_query(struct request *r, const char *name, struct str *ret, struct e
     int rc = url_query_get(r->call->head.query, name, &r->call->arena, ret);
     if (rc >= 0)
         return rc;
-    return error_field(err, ERR_INVALID, name, "the query has a broken %%-escape");
+    /* which pair is broken is not known: a name cannot be compared before it is decoded */
+    return error_set(err, ERR_INVALID, "the query has a broken %%-escape");
 }
 
 int request_query_u32(struct request *r, const char *name, uint32_t min, uint32_t max,

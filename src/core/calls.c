@@ -104,11 +104,20 @@ static void add_minute(struct core_loop *cl, const struct deployment *d, const s
         histogram_add(&m->duration, v->running_us);
 }
 
+/* An update that is lost to another loop's does no harm. */
+static void note_cold_start(struct core *c, uint32_t us) {
+    uint64_t old = atomic_load_explicit(&c->cold_start_us, memory_order_relaxed);
+    uint64_t typical = old ? (7 * old + us) / 8 : us;
+    atomic_store_explicit(&c->cold_start_us, (uint32_t)typical, memory_order_relaxed);
+}
+
 void call_account(struct core_loop *cl, struct core_fn *fn, const struct deployment *d,
                   const struct invocation *v, const char *instance) {
     uint32_t before = atomic_fetch_sub(&fn->running, 1);
     history_record(cl, v);
     add_minute(cl, d, v, before);
+    if (v->cold && v->cause == ERR_NONE)
+        note_cold_start(cl->core, v->starting_us);
     tell_kill(cl, d, v, instance);
 }
 

@@ -245,6 +245,7 @@ void core_health(struct core *c, struct loop *loop,
 
 struct core_stats { /* for /health details and the tests; any thread */
     uint32_t functions, async_pending, async_running;
+    uint32_t cold_start_us; /* typical of the last ones; 0 = there was none */
     struct store_stats store;
     struct engine_info engine;
 };

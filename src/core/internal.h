@@ -367,6 +367,7 @@ struct core {
     _Atomic bool started, draining, store_ok;
     _Atomic int64_t async_pending; /* below zero while a call was fetched before it was told of */
     _Atomic uint32_t async_running;
+    _Atomic uint32_t cold_start_us; /* moving average; 0 = there was none */
     _Atomic int64_t last_change_us;
     _Atomic uint64_t healthy_ns;
     struct version *unbuilt; /* until core_start(): builds to take up again */
