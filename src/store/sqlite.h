@@ -136,8 +136,9 @@ void bind_record(struct query *q, const struct invocation *v);
 void read_record(struct query *q, struct invocation *v);
 /* Bytes of a database that hold something: pages in use times their size. */
 int sqlite_bytes(struct store *s, enum store_db db, uint64_t *ret, struct error *err);
-/* Finished async calls and old events, at most SLICE rows; *RET_MORE: there may be more. */
-int sqlite_trim_async(struct store *s, int64_t before_us, uint64_t slice, bool *ret_more,
+/* Finished async calls that are too old, or whose results are too much, and old events; at most
+ * SLICE rows; *RET_MORE: there may be more. */
+int sqlite_trim_async(struct store *s, const struct retention *r, bool *ret_more,
                       struct error *err);
 int sqlite_trim_events(struct store *s, int64_t before_us, uint64_t slice, bool *ret_more,
                        struct error *err);

@@ -13,8 +13,12 @@ static const char INSERT[] = "INSERT INTO async_calls (id, function_no, status, 
 static const char GET[] = SELECT ", input FROM async_calls WHERE id = ?";
 static const char PENDING[] = SELECT ", input FROM async_calls WHERE function_no = ?"
                                      " AND status = 0 AND seq > ? ORDER BY seq LIMIT ?";
-static const char OPEN[] = SELECT ", NULL FROM async_calls WHERE function_no = ?"
-                                  " AND status IN (0, 1) ORDER BY seq DESC LIMIT ?";
+/* Each half is read backwards in the index: with "status IN (0, 1)" a long queue would be sorted
+ * for every look at its end. */
+#define NEWEST(status)                                                                             \
+    "SELECT * FROM (" SELECT ", NULL FROM async_calls WHERE function_no = ?1 AND status = " status \
+    " ORDER BY seq DESC LIMIT ?2)"
+static const char OPEN[] = NEWEST("0") " UNION ALL " NEWEST("1") " ORDER BY 1 DESC LIMIT ?2";
 static const char START[] = "UPDATE async_calls SET status = 1, attempts = attempts + 1,"
                             " started_us = ? WHERE id = ? AND status = 0";
 static const char STATUS[] = "SELECT status FROM async_calls WHERE id = ?";
@@ -29,6 +33,11 @@ static const char COUNT[] = "SELECT no, n FROM (SELECT no, (SELECT count(*) FROM
                             " WHERE n > 0 ORDER BY no";
 static const char OLDEST[] = "SELECT seq, status, created_us, ended_us FROM async_calls"
                              " WHERE seq > ? ORDER BY seq";
+static const char RESULT_SIZES[] = "SELECT seq, coalesce(length(result_body), 0) +"
+                                   " coalesce(length(result_headers), 0) FROM async_calls"
+                                   " WHERE status > 1 ORDER BY seq DESC";
+static const char ENDED_UP_TO[] = "SELECT seq FROM async_calls WHERE status > 1 AND seq <= ?"
+                                  " ORDER BY seq LIMIT ?";
 static const char DELETE[] = "DELETE FROM async_calls WHERE seq = ?";
 
 static int no_such_call(struct error *err) {
@@ -178,31 +187,78 @@ int store_async_open(struct store *s, uint32_t function_no, uint32_t limit,
     return 0;
 }
 
+/* ---- retention ---- */
+struct ended {
+    int64_t seq[TRIM_BATCH];
+    size_t n, max;
+};
+
 /* Calls were accepted in the order of seq, so the walk ends at the first young one. Old ones that
  * still wait are passed over. */
-int sqlite_trim_async(struct store *s, int64_t before_us, uint64_t slice, bool *ret_more,
-                      struct error *err) {
-    cleanup_free int64_t *old = x_calloc(TRIM_BATCH, sizeof(*old));
-    size_t max = slice < TRIM_BATCH ? (size_t)slice : TRIM_BATCH, n = 0;
+static int collect_old(struct store *s, int64_t before_us, struct ended *e, struct error *err) {
     cleanup_query struct query q = query_read(s, STORE_STATE, OLDEST);
     bind_int(&q, 0);
     int rc = 0;
-    while (n < max && (rc = query_step(&q, err)) == 1) {
+    while (e->n < e->max && (rc = query_step(&q, err)) == 1) {
         int64_t seq = read_int(&q), status = read_int(&q);
         if (read_int(&q) >= before_us)
             break;
         if (status >= INV_COMPLETED && read_int(&q) < before_us)
-            old[n++] = seq;
+            e->seq[e->n++] = seq;
     }
-    if (rc < 0)
+    return rc < 0 ? -1 : 0;
+}
+
+/* The youngest call whose result, together with all younger ones, is over BYTES_MAX; 0: none. */
+static int find_excess(struct store *s, uint64_t bytes_max, int64_t *ret_seq, struct error *err) {
+    uint64_t bytes = 0;
+    int rc;
+    *ret_seq = 0;
+    cleanup_query struct query q = query_read(s, STORE_STATE, RESULT_SIZES);
+    while ((rc = query_step(&q, err)) == 1) {
+        int64_t seq = read_int(&q);
+        bytes += (uint64_t)read_int(&q);
+        if (bytes > bytes_max) {
+            *ret_seq = seq;
+            return 0;
+        }
+    }
+    return rc;
+}
+
+static int collect_excess(struct store *s, uint64_t bytes_max, struct ended *e, struct error *err) {
+    uint64_t all;
+    int64_t up_to;
+    int rc;
+    if (sqlite_bytes(s, STORE_STATE, &all, err) < 0)
         return -1;
-    *ret_more = n == max;
-    if (n == 0)
+    if (all <= bytes_max) /* then the results are, and none has to be looked at */
         return 0;
-    query_reset(&q);
+    if (find_excess(s, bytes_max, &up_to, err) < 0)
+        return -1;
+    if (!up_to)
+        return 0;
+    cleanup_query struct query q = query_read(s, STORE_STATE, ENDED_UP_TO);
+    bind_int(&q, up_to);
+    bind_int(&q, (int64_t)e->max);
+    while ((rc = query_step(&q, err)) == 1)
+        e->seq[e->n++] = read_int(&q);
+    return rc;
+}
+
+int sqlite_trim_async(struct store *s, const struct retention *r, bool *ret_more,
+                      struct error *err) {
+    cleanup_free struct ended *e = x_alloc(sizeof(*e));
+    e->max = r->slice < TRIM_BATCH ? (size_t)r->slice : TRIM_BATCH;
+    if (collect_old(s, r->history_before_us, e, err) < 0 ||
+        (e->n == 0 && collect_excess(s, r->history_bytes_max, e, err) < 0))
+        return -1;
+    *ret_more = e->n == e->max;
+    if (e->n == 0)
+        return 0;
     cleanup_query struct query d = query_write(s, STORE_STATE, DELETE);
-    for (size_t i = 0; i < n; i++) {
-        bind_int(&d, old[i]);
+    for (size_t i = 0; i < e->n; i++) {
+        bind_int(&d, e->seq[i]);
         if (query_run(&d, err) < 0)
             return -1;
     }

@@ -944,7 +944,7 @@ static void one_failure_leaves_the_others(void **state) {
     store_stats(s, &before);
     run_party(&p, s);
     store_stats(s, &after);
-    assert_int_equal(after.commits - before.commits, 1); /* one group */
+    assert_int_equal(after.commits - before.commits, 1);     /* one group */
     assert_int_equal(after.jobs - before.jobs, MEMBERS + 2); /* the gate, settle() */
     assert_int_equal(after.queued, 0);
     static const int ORDER[] = {0, 2, 3, 4, 100, 101, 102, 103, 104};
@@ -1380,6 +1380,46 @@ static void retention_by_age(void **state) {
     assert_int_equal(t.calls, 1);
 }
 
+/* Twelve calls, all but the first ended, with results of a MiB. */
+static int fill_results_body(struct store *s, void *arg, struct error *err) {
+    static char result[MIB];
+    uint32_t no;
+    (void)arg;
+    OK(make_function(s, "big", &no, err));
+    for (int i = 0; i < 12; i++) {
+        struct async_call c = {.id = ulid_make(no), .function_no = no, .workspace = "w"};
+        c.record.created_us = clock_real_us();
+        OK(store_async_insert(s, &c, err));
+        c.status = INV_COMPLETED;
+        c.record.ended_us = clock_real_us();
+        c.result_headers = STR("{}");
+        c.result_body = str_n(result, sizeof(result));
+        if (i > 0)
+            OK(store_async_finish(s, &c, err));
+    }
+    return 0;
+}
+
+static int count_calls_body(struct store *s, void *arg, struct error *err) {
+    cleanup_query struct query q =
+        query_read(s, STORE_STATE, "SELECT count(*) * 100 + sum(status = 0) FROM async_calls");
+    return query_int(&q, 0, arg, err);
+}
+
+static void results_are_kept_by_bytes(void **state) {
+    struct store *s = ((struct fixture *)*state)->store;
+    int64_t calls;
+    struct trim t = {.r = {.history_bytes_max = 16 * MIB, .slice = 3}};
+    on(s, STORE_STATE, fill_results_body, NULL);
+    on(s, STORE_HISTORY, trim_body, &t);
+    on(s, STORE_STATE, count_calls_body, &calls);
+    assert_int_equal(calls, 1201);
+    t.r.history_bytes_max = 4 * MIB;
+    on(s, STORE_HISTORY, trim_body, &t);
+    on(s, STORE_STATE, count_calls_body, &calls);
+    assert_int_equal(calls, 401); /* three results, and the call that still waits */
+}
+
 /* Function 1: 20,000 lines of about 500 bytes over ten days, most on the last one; function 2: a
  * few in between. */
 static int fill_bytes_body(struct store *s, void *arg, struct error *err) {
@@ -1626,6 +1666,7 @@ int main(int argc, char **argv) {
         T(reopened_store_has_it_all),
         T(quiet_store_moves_its_log_in),
         T(retention_by_age),
+        T(results_are_kept_by_bytes),
         T(retention_by_bytes),
         T(ten_thousand_functions),
         T(random_changes_match_an_array),
