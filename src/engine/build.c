@@ -22,10 +22,7 @@ void build_ended(struct instance *inst, bool ok, const char *why) {
     struct engine_build *b = inst->build;
     if (!b)
         return;
-    for (int i = 0; i < 2; i++) {
-        output_drain(&inst->out[i]);
-        output_flush(&inst->out[i]);
-    }
+    output_collect(inst);
     inst->build = NULL;
     b->instance = NULL;
     if (why && *why)

@@ -120,11 +120,7 @@ static void learn_running_time(struct pool *p, uint64_t started_ns) {
 static void finish(struct instance *inst, struct engine_result *r) {
     struct engine_call *call = inst->call;
     struct pool *p = inst->pool;
-    if (inst->raw_output)
-        for (int i = 0; i < 2; i++)
-            output_drain(&inst->out[i]);
-    for (int i = 0; i < 2; i++)
-        output_flush(&inst->out[i]);
+    output_collect(inst);
     if (inst->state == INST_DYING) /* too much of it: that is what the call hears, at the end */
         return;
     char name[ENGINE_INSTANCE_NAME];

@@ -336,10 +336,7 @@ void instance_exited(struct instance *inst, int status, bool known) {
     if (inst->state != INST_DYING)
         begin_dying(inst);
     /* What it still wrote belongs to the call that ends now. */
-    for (int i = 0; i < 2; i++) {
-        output_drain(&inst->out[i]);
-        output_flush(&inst->out[i]);
-    }
+    output_collect(inst);
     if (inst->kill_cause == ERR_NONE)
         describe_exit(inst, status, known);
     if (inst->was == INST_BUSY)

@@ -64,7 +64,6 @@ struct instance {
     bool hello;   /* the interpreter waits for LOAD */
     bool load_sent;
     bool prewarmed; /* not started for a call: its first one is not cold */
-    bool raw_output;
     bool for_spare; /* is to be parked when it is ready */
     bool exited; /* its process ended or is about to: what it wrote counts, but it gets no work */
     uint64_t memory_limit;
@@ -274,8 +273,9 @@ bool network_is_lost(const struct instance *inst);
 /* ---- output.c ---- */
 /* Takes FD. 0 or -errno. */
 int output_open(struct output *o, struct instance *inst, int fd, enum log_line_level level);
-void output_drain(struct output *o); /* what is readable now */
-void output_flush(struct output *o); /* an unended line counts as one */
+void output_drain(struct output *o);        /* what is readable now */
+void output_flush(struct output *o);        /* an unended line counts as one */
+void output_collect(struct instance *inst); /* what a call that ends has written by then */
 void output_close(struct output *o);
 /* One line or more of text from a LOG frame or a pipe. */
 void output_emit(struct instance *inst, enum log_line_level level, struct str text);

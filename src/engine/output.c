@@ -4,6 +4,7 @@
 
 #include "engine/internal.h"
 #include <errno.h>
+#include <poll.h>
 #include <stdio.h>
 #include <sys/epoll.h>
 
@@ -103,7 +104,6 @@ static bool read_some(struct output *o) {
     char data[OUTPUT_READ];
     ssize_t n = read(o->io.fd, data, sizeof data);
     if (n > 0) {
-        o->instance->raw_output = true;
         feed(o, str_n(data, (size_t)n));
         return true;
     }
@@ -141,6 +141,18 @@ void output_flush(struct output *o) {
         text.len--;
     output_emit(o->instance, o->level, text);
     buf_done(&o->line);
+}
+
+/* One poll(2) tells of both pipes: the usual call has written to neither. */
+void output_collect(struct instance *inst) {
+    struct pollfd ready[2] = {{.fd = inst->out[0].io.fd, .events = POLLIN},
+                              {.fd = inst->out[1].io.fd, .events = POLLIN}};
+    int n = poll(ready, 2, 0);
+    for (int i = 0; i < 2; i++) {
+        if (n > 0 && ready[i].revents)
+            output_drain(&inst->out[i]);
+        output_flush(&inst->out[i]);
+    }
 }
 
 void output_close(struct output *o) {

@@ -249,8 +249,13 @@ static bool scan_value(struct scan *s, unsigned outer) {
 }
 
 int json_check(struct str text, size_t *ret_at) {
+    if (text.len == 0) { /* perhaps without an address, which has no offsets */
+        if (ret_at)
+            *ret_at = 0;
+        return -EINVAL;
+    }
     struct scan s = {text.p, text.p + text.len};
-    bool good = text.len > 0 && scan_value(&s, 0);
+    bool good = scan_value(&s, 0);
     if (good) {
         skip_space(&s);
         good = s.p == s.end;
@@ -258,19 +263,19 @@ int json_check(struct str text, size_t *ret_at) {
     if (good)
         return 0;
     if (ret_at)
-        *ret_at = text.len ? (size_t)(s.p - text.p) : 0;
+        *ret_at = (size_t)(s.p - text.p);
     return -EINVAL;
 }
 
 enum { MEMBERS_FIRST, MEMBERS_MORE, MEMBERS_OVER, MEMBERS_BAD };
 
 int json_members_open(struct json_members *it, struct str text) {
-    struct scan s = {text.p, text.p + text.len};
     *it = (struct json_members){.text = text, .state = MEMBERS_FIRST};
     if (text.len == 0) {
         it->state = MEMBERS_BAD;
         return -EINVAL;
     }
+    struct scan s = {text.p, text.p + text.len};
     skip_space(&s);
     if (!take(&s, '{'))
         it->state = MEMBERS_BAD;
