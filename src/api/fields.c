@@ -16,6 +16,20 @@ void field_set(char **to, struct str value) {
     *to = str_dup(value);
 }
 
+void fields_write_pairs(struct json_w *w, const char *member, const struct pairs *p) {
+    jw_object_member(w, member);
+    for (size_t i = 0; i < p->n; i++)
+        jw_cstr_member(w, p->v[i].key, p->v[i].value);
+    jw_end_object(w);
+}
+
+void fields_write_environment(struct json_w *w, const struct pairs *env) {
+    jw_object_member(w, "environment");
+    for (size_t i = 0; i < env->n; i++)
+        jw_cstr_member(w, env->v[i].key, SECRET_MASK);
+    jw_end_object(w);
+}
+
 int fields_name(const struct json *o, const char *member, int flags, struct function *f,
                 struct error *err) {
     struct str s = STR_NULL;

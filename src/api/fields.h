@@ -39,6 +39,10 @@ int fields_replicas(const struct request *r, const struct json *o, const char *m
 int fields_network(const struct request *r, const struct json *o, const char *member,
                    struct function *f, struct error *err);
 
+/* And back: a map of strings, and the environment with its values masked. */
+void fields_write_pairs(struct json_w *w, const char *member, const struct pairs *p);
+void fields_write_environment(struct json_w *w, const struct pairs *env);
+
 /* Replaces *TO. */
 void field_set(char **to, struct str value);
 

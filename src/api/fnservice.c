@@ -34,25 +34,11 @@ void fnservice_write_id(struct json_w *w, const char *member, const char *prefix
     jw_cstr_member(w, member, id_text(text, prefix, no));
 }
 
-void fnservice_write_pairs(struct json_w *w, const char *member, const struct pairs *p) {
-    jw_object_member(w, member);
-    for (size_t i = 0; i < p->n; i++)
-        jw_cstr_member(w, p->v[i].key, p->v[i].value);
-    jw_end_object(w);
-}
-
 void fnservice_write_version_name(struct json_w *w, const char *member, uint32_t number) {
     char text[16] = "";
     if (number)
         (void)snprintf(text, sizeof(text), "v%u", number);
     jw_cstr_member(w, member, text);
-}
-
-static void write_environment(struct json_w *w, const struct pairs *env) {
-    jw_object_member(w, "environment");
-    for (size_t i = 0; i < env->n; i++)
-        jw_cstr_member(w, env->v[i].key, SECRET_MASK);
-    jw_end_object(w);
 }
 
 static void write_resources(struct json_w *w, const struct function *f) {
@@ -75,14 +61,14 @@ void fnservice_write_function(struct json_w *w, const struct request *r, const s
     jw_cstr_member(w, "handler", f->handler);
     jw_cstr_member(w, "status", function_status_name(f->status));
     fnservice_write_version_name(w, "active_version", f->active_number);
-    write_environment(w, &f->env);
+    fields_write_environment(w, &f->env);
     write_resources(w, f);
     jw_double_member(w, "timeout", function_timeout_ms(r, f) / 1000.0);
     jw_u64_member(w, "min_replicas", f->min_instances);
     jw_u64_member(w, "max_replicas", function_max_instances(r, f));
     jw_cstr_member(w, "network", network_kind_name(f->network));
-    fnservice_write_pairs(w, "labels", &f->labels);
-    fnservice_write_pairs(w, "annotations", &f->annotations);
+    fields_write_pairs(w, "labels", &f->labels);
+    fields_write_pairs(w, "annotations", &f->annotations);
     jw_time_member(w, "created_at", f->created_us);
     jw_time_member(w, "updated_at", f->updated_us);
     jw_end_object(w);
@@ -96,21 +82,14 @@ void fnservice_write_trigger(struct json_w *w, const struct function *f, const s
     jw_cstr_member(w, "name", t->name);
     jw_cstr_member(w, "type", trigger_type_name(t->type));
     jw_bool_member(w, "enabled", t->enabled);
-    fnservice_write_pairs(w, "config", &t->config);
+    fields_write_pairs(w, "config", &t->config);
     jw_time_member(w, "created_at", t->created_us);
     jw_time_member(w, "updated_at", t->updated_us ? t->updated_us : t->created_us);
     jw_end_object(w);
 }
 
 void fnservice_send(struct request *r, int status, struct json_w *w, struct buf *body) {
-    if (json_w_done(w) == 0) {
-        request_json(r, status, body);
-        return;
-    }
-    struct error err;
-    (void)error_set(&err, ERR_INTERNAL, "the reply is over %zu bytes", body->max);
-    buf_done(body);
-    request_fail(r, &err);
+    request_written(r, status, NULL, 0, w, body);
 }
 
 void fnservice_message(struct request *r, const char *message) {

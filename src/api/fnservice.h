@@ -22,7 +22,6 @@ int fnservice_base64(const struct json *o, const char *member, int flags, struct
 void fnservice_write_function(struct json_w *w, const struct request *r, const struct function *f);
 void fnservice_write_trigger(struct json_w *w, const struct function *f, const struct trigger *t);
 void fnservice_write_id(struct json_w *w, const char *member, const char *prefix, uint32_t no);
-void fnservice_write_pairs(struct json_w *w, const char *member, const struct pairs *p);
 /* "v2", or "" for none. */
 void fnservice_write_version_name(struct json_w *w, const char *member, uint32_t number);
 

@@ -3,6 +3,7 @@
 
 #include "api/fields.h"
 #include "api/fnservice.h"
+#include "api/lists.h"
 #include "routes.h"
 
 /* ---- create ---- */
@@ -90,21 +91,6 @@ void op_fnservice_create_function(struct request *r) {
 
 /* ---- list and get ---- */
 
-struct gather {
-    struct function **v;
-    size_t n, cap;
-};
-
-static bool take(void *arg, const struct function *f) {
-    struct gather *g = arg;
-    if (g->n == g->cap) {
-        g->cap = g->cap ? 2 * g->cap : 64;
-        g->v = x_realloc(g->v, g->cap * sizeof(*g->v));
-    }
-    g->v[g->n++] = function_ref((struct function *)(uintptr_t)f);
-    return true;
-}
-
 static void write_summary(struct json_w *w, const struct function *f) {
     jw_begin_object(w);
     fnservice_write_id(w, "id", "func", f->no);
@@ -127,19 +113,17 @@ void op_fnservice_list_functions(struct request *r) {
         request_fail(r, &err);
         return;
     }
-    struct gather g = {0};
-    core_functions_each(r->core, r->workspace, project, take, &g);
+    struct function_list l;
+    function_list_get(&l, r, project);
     struct buf body = BUF_INIT(REPLY_MAX);
     struct json_w w;
     json_w_init(&w, &body);
     jw_begin_object(&w);
     jw_array_member(&w, "functions");
-    for (size_t i = 0; i < g.n; i++) {
-        write_summary(&w, g.v[i]);
-        function_unref(g.v[i]);
-    }
-    free(g.v);
+    for (size_t i = 0; i < l.n; i++)
+        write_summary(&w, l.v[i]);
     jw_end_array(&w);
+    function_list_done(&l);
     jw_end_object(&w);
     fnservice_send(r, 200, &w, &body);
 }
@@ -191,18 +175,11 @@ void op_fnservice_update_function(struct request *r) {
     core_function_update(r->core, r->loop, &r->who, &update, on_updated, r);
 }
 
-static void on_deleted(void *arg, const struct error *err) {
-    if (err)
-        request_fail(arg, err);
-    else
-        request_empty(arg, 204);
-}
-
 void op_fnservice_delete_function(struct request *r) {
     struct error err;
     if (fnservice_function(r, &err) < 0) {
         request_fail(r, &err);
         return;
     }
-    core_function_delete(r->core, r->loop, &r->who, r->function->no, on_deleted, r);
+    core_function_delete(r->core, r->loop, &r->who, r->function->no, request_deleted, r);
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* fnservice: metrics and events. */
 
+#include "api/fields.h"
 #include "api/fnservice.h"
 #include "http/url.h"
 #include "routes.h"
@@ -124,7 +125,7 @@ static void write_event(struct json_w *w, const struct event *e) {
     fnservice_write_id(w, "id", "evt", e->no);
     jw_cstr_member(w, "type", e->type);
     jw_cstr_member(w, "description", e->description ? e->description : "");
-    fnservice_write_pairs(w, "metadata", &e->metadata);
+    fields_write_pairs(w, "metadata", &e->metadata);
     jw_time_member(w, "created_at", e->created_us);
     jw_end_object(w);
 }

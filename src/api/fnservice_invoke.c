@@ -57,18 +57,6 @@ static size_t call_headers(const struct core_call *call, char id[ID_TEXT_MAX],
     return 1;
 }
 
-static void send(struct request *r, int status, const struct http_header *headers, size_t n,
-                 struct json_w *w, struct buf *body) {
-    if (json_w_done(w) == 0) {
-        request_reply(r, status, headers, n, body);
-        return;
-    }
-    struct error err;
-    (void)error_set(&err, ERR_INTERNAL, "the reply is over %zu bytes", body->max);
-    buf_done(body);
-    request_fail(r, &err);
-}
-
 static void write_headers(struct json_w *w, const struct engine_result *result) {
     struct http_header type = {STR_NULL, STR_NULL};
     if (result->body_kind == WIRE_BODY_JSON)
@@ -95,7 +83,7 @@ static void send_result(struct request *r, const struct core_call *call,
     jw_bool_member(&w, "cold_start", result->cold);
     jw_cstr_member(&w, "invocation_id", id);
     jw_end_object(&w);
-    send(r, 200, headers, n, &w, &body);
+    request_written(r, 200, headers, n, &w, &body);
 }
 
 static void write_details(struct json_w *w, const struct request *r, const char *id,
@@ -146,7 +134,7 @@ static void send_failure(struct request *r, const struct core_call *call,
     jw_cstr_member(&w, "code", word);
     write_details(&w, r, id, result);
     jw_end_object(&w);
-    send(r, line->status, headers, n, &w, &body);
+    request_written(r, line->status, headers, n, &w, &body);
 }
 
 /* The version that did not build, where it is known before there is an invocation. */
@@ -215,7 +203,7 @@ static void on_accepted(void *arg, const struct error *err, const struct ulid *i
     jw_begin_object(&w);
     jw_cstr_member(&w, "invocation_id", text);
     jw_end_object(&w);
-    send(r, 202, headers, n, &w, &body);
+    request_written(r, 202, headers, n, &w, &body);
 }
 
 void op_fnservice_invoke_async(struct request *r) {

@@ -3,6 +3,7 @@
 
 #include "api/fields.h"
 #include "api/fnservice.h"
+#include "api/lists.h"
 #include "routes.h"
 
 static void on_trigger(struct request *r, int status, const struct error *err,
@@ -73,35 +74,23 @@ void op_fnservice_create_trigger(struct request *r) {
 
 /* ---- list ---- */
 
-struct gather {
-    struct trigger *v[TRIGGERS_MAX];
-    size_t n;
-};
-
-static bool take(void *arg, const struct trigger *t) {
-    struct gather *g = arg;
-    g->v[g->n++] = trigger_ref((struct trigger *)(uintptr_t)t);
-    return g->n < ARRAY_LEN(g->v);
-}
-
 void op_fnservice_list_triggers(struct request *r) {
     struct error err;
     if (fnservice_function(r, &err) < 0) {
         request_fail(r, &err);
         return;
     }
-    struct gather g = {.n = 0};
-    core_triggers_each(r->core, r->function->no, take, &g);
+    struct trigger_list l;
+    trigger_list_get(&l, r, r->function);
     struct buf body = BUF_INIT(REPLY_MAX);
     struct json_w w;
     json_w_init(&w, &body);
     jw_begin_object(&w);
     jw_array_member(&w, "triggers");
-    for (size_t i = 0; i < g.n; i++) {
-        fnservice_write_trigger(&w, r->function, g.v[i]);
-        trigger_unref(g.v[i]);
-    }
+    for (size_t i = 0; i < l.n; i++)
+        fnservice_write_trigger(&w, r->function, l.v[i]);
     jw_end_array(&w);
+    trigger_list_done(&l);
     jw_end_object(&w);
     fnservice_send(r, 200, &w, &body);
 }
@@ -151,13 +140,6 @@ void op_fnservice_update_trigger(struct request *r) {
     core_trigger_update(r->core, r->loop, &r->who, t, on_updated, r);
 }
 
-static void on_deleted(void *arg, const struct error *err) {
-    if (err)
-        request_fail(arg, err);
-    else
-        request_empty(arg, 204);
-}
-
 void op_fnservice_delete_trigger(struct request *r) {
     struct error err;
     struct trigger *t = find(r, &err);
@@ -167,5 +149,5 @@ void op_fnservice_delete_trigger(struct request *r) {
     }
     uint32_t no = t->no;
     trigger_unref(t);
-    core_trigger_delete(r->core, r->loop, &r->who, r->function->no, no, on_deleted, r);
+    core_trigger_delete(r->core, r->loop, &r->who, r->function->no, no, request_deleted, r);
 }

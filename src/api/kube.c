@@ -54,19 +54,12 @@ void op_kube_get_metrics(struct request *r) {
 
 /* ---- delete ---- */
 
-static void on_deleted(void *arg, const struct error *err) {
-    if (err)
-        request_fail(arg, err);
-    else
-        request_empty(arg, 204);
-}
-
 void op_kube_delete_function(struct request *r) {
     struct error err;
     if (kube_function(r, &err) < 0)
         request_fail(r, &err);
     else
-        core_function_delete(r->core, r->loop, &r->who, r->function->no, on_deleted, r);
+        core_function_delete(r->core, r->loop, &r->who, r->function->no, request_deleted, r);
 }
 
 /* ---- errors ---- */

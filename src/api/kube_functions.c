@@ -4,6 +4,7 @@
 #include "api/fields.h"
 #include "api/internal.h"
 #include "api/kube.h"
+#include "api/lists.h"
 #include "routes.h"
 #include "json/write.h"
 #include <stdio.h>
@@ -25,30 +26,9 @@ static const char *state_name(enum function_status s) {
     return "error";
 }
 
-struct triggers {
-    struct trigger *v[TRIGGERS_MAX];
-    size_t n;
-};
-
-static bool take_trigger(void *arg, const struct trigger *t) {
-    struct triggers *g = arg;
-    g->v[g->n++] = trigger_ref((struct trigger *)(uintptr_t)t);
-    return g->n < ARRAY_LEN(g->v);
-}
-
-static void triggers_get(struct request *r, const struct function *f, struct triggers *ret) {
-    ret->n = 0;
-    core_triggers_each(r->core, f->no, take_trigger, ret);
-}
-
-static void triggers_done(struct triggers *g) {
-    for (size_t i = 0; i < g->n; i++)
-        trigger_unref(g->v[i]);
-}
-
 /* Where it can be reached in truth: its first http trigger, else its invoke URL. */
 static void write_endpoint(struct json_w *w, const struct request *r, const struct function *f,
-                           const struct triggers *g) {
+                           const struct trigger_list *g) {
     cleanup_free char *url = NULL;
     for (size_t i = g->n; i > 0 && !url; i--) {
         const struct trigger *t = g->v[i - 1];
@@ -62,7 +42,7 @@ static void write_endpoint(struct json_w *w, const struct request *r, const stru
 }
 
 static void write_status(struct json_w *w, const struct request *r, const struct function *f,
-                         const struct triggers *g) {
+                         const struct trigger_list *g) {
     jw_object_member(w, "status");
     jw_cstr_member(w, "state", state_name(f->status));
     jw_u64_member(w, "replicas", core_function_instances(r->core, f->no));
@@ -84,14 +64,14 @@ static void write_replicas(struct json_w *w, const struct request *r, const stru
 }
 
 static void write_summary(struct json_w *w, struct request *r, const struct function *f) {
-    struct triggers g;
-    triggers_get(r, f, &g);
+    struct trigger_list g;
+    trigger_list_get(&g, r, f);
     jw_begin_object(w);
     write_names(w, f);
     write_replicas(w, r, f);
     write_status(w, r, f, &g);
     jw_end_object(w);
-    triggers_done(&g);
+    trigger_list_done(&g);
 }
 
 static void write_trigger(struct json_w *w, const struct trigger *t) {
@@ -101,55 +81,24 @@ static void write_trigger(struct json_w *w, const struct trigger *t) {
                                         [TRIGGER_QUEUE] = "queue"};
     jw_begin_object(w);
     jw_cstr_member(w, "type", TYPES[t->type]);
-    jw_object_member(w, "config");
-    for (size_t i = 0; i < t->config.n; i++)
-        jw_cstr_member(w, t->config.v[i].key, t->config.v[i].value);
+    fields_write_pairs(w, "config", &t->config);
     jw_end_object(w);
-    jw_end_object(w);
-}
-
-static void send(struct request *r, int status, struct json_w *w, struct buf *body) {
-    if (json_w_done(w) == 0) {
-        request_json(r, status, body);
-        return;
-    }
-    struct error err;
-    (void)error_set(&err, ERR_INTERNAL, "the reply is over %zu bytes", body->max);
-    buf_done(body);
-    request_fail(r, &err);
 }
 
 /* ---- list ---- */
 
-struct gather {
-    struct function **v;
-    size_t n, cap;
-};
-
-static bool take(void *arg, const struct function *f) {
-    struct gather *g = arg;
-    if (g->n == g->cap) {
-        g->cap = g->cap ? 2 * g->cap : 64;
-        g->v = x_realloc(g->v, g->cap * sizeof(*g->v));
-    }
-    g->v[g->n++] = function_ref((struct function *)(uintptr_t)f);
-    return true;
-}
-
 void op_kube_list_functions(struct request *r) {
-    struct gather g = {0};
-    core_functions_each(r->core, r->workspace, STR(DEFAULT_PROJECT), take, &g);
+    struct function_list l;
+    function_list_get(&l, r, STR(DEFAULT_PROJECT));
     struct buf body = BUF_INIT(REPLY_MAX);
     struct json_w w;
     json_w_init(&w, &body);
     jw_begin_array(&w);
-    for (size_t i = 0; i < g.n; i++) {
-        write_summary(&w, r, g.v[i]);
-        function_unref(g.v[i]);
-    }
-    free(g.v);
+    for (size_t i = 0; i < l.n; i++)
+        write_summary(&w, r, l.v[i]);
     jw_end_array(&w);
-    send(r, 200, &w, &body);
+    function_list_done(&l);
+    request_written(r, 200, NULL, 0, &w, &body);
 }
 
 /* ---- get ---- */
@@ -168,15 +117,12 @@ static void write_code(struct json_w *w, const struct blob *code) {
 
 static void write_function(struct json_w *w, struct request *r, const struct function *f,
                            const struct blob *code) {
-    struct triggers g;
-    triggers_get(r, f, &g);
+    struct trigger_list g;
+    trigger_list_get(&g, r, f);
     jw_begin_object(w);
     write_names(w, f);
     write_code(w, code);
-    jw_object_member(w, "environment");
-    for (size_t i = 0; i < f->env.n; i++)
-        jw_cstr_member(w, f->env.v[i].key, SECRET_MASK);
-    jw_end_object(w);
+    fields_write_environment(w, &f->env);
     write_replicas(w, r, f);
     jw_array_member(w, "triggers");
     for (size_t i = g.n; i > 0; i--)
@@ -184,7 +130,7 @@ static void write_function(struct json_w *w, struct request *r, const struct fun
     jw_end_array(w);
     write_status(w, r, f, &g);
     jw_end_object(w);
-    triggers_done(&g);
+    trigger_list_done(&g);
 }
 
 static void on_code(void *arg, const struct error *err, struct blob *code) {
@@ -197,7 +143,7 @@ static void on_code(void *arg, const struct error *err, struct blob *code) {
     struct json_w w;
     json_w_init(&w, &body);
     write_function(&w, r, r->function, code);
-    send(r, 200, &w, &body);
+    request_written(r, 200, NULL, 0, &w, &body);
 }
 
 void op_kube_get_function(struct request *r) {
@@ -317,7 +263,7 @@ static void on_created(void *arg, const struct error *err, struct function *f) {
     jw_cstr_member(&w, "state", state_name(f->status));
     jw_end_object(&w);
     jw_end_object(&w);
-    send(r, 201, &w, &body);
+    request_written(r, 201, NULL, 0, &w, &body);
 }
 
 void op_kube_create_function(struct request *r) {
@@ -350,7 +296,7 @@ static void on_replaced(void *arg, const struct error *err, struct function *f) 
     struct json_w w;
     json_w_init(&w, &body);
     write_summary(&w, r, f);
-    send(r, 200, &w, &body);
+    request_written(r, 200, NULL, 0, &w, &body);
 }
 
 /* A clone, so that it stays the same function, with everything that a body may say at its default.

@@ -57,9 +57,28 @@ void request_json(struct request *r, int status, struct buf *body) {
     request_reply(r, status, NULL, 0, body);
 }
 
+void request_written(struct request *r, int status, const struct http_header *headers, size_t n,
+                     struct json_w *w, struct buf *body) {
+    if (json_w_done(w) == 0) {
+        request_reply(r, status, headers, n, body);
+        return;
+    }
+    struct error err;
+    (void)error_set(&err, ERR_INTERNAL, "the reply is over %zu bytes", body->max);
+    buf_done(body);
+    request_fail(r, &err);
+}
+
 void request_empty(struct request *r, int status) {
     struct buf nothing = BUF_INIT(0);
     request_reply(r, status, NULL, 0, &nothing);
+}
+
+void request_deleted(void *arg, const struct error *err) {
+    if (err)
+        request_fail(arg, err);
+    else
+        request_empty(arg, 204);
 }
 
 void request_fail(struct request *r, const struct error *err) {

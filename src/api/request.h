@@ -18,6 +18,7 @@
 #include "api/router.h"
 #include "core/core.h"
 #include "http/server.h"
+#include "json/write.h"
 
 struct api;
 
@@ -39,14 +40,17 @@ struct request {
     void (*free_state)(void *state);
 };
 
-struct api *request_api(const struct request *r);
-
 /* Ends. BODY's memory is taken. A content type is added unless HEADERS has one, and the dialect's
  * CORS headers. */
 void request_reply(struct request *r, int status, const struct http_header *headers, size_t n,
                    struct buf *body);
 void request_json(struct request *r, int status, struct buf *body);
+/* With what W wrote to BODY, or with ERR_INTERNAL where that went over BODY's max. */
+void request_written(struct request *r, int status, const struct http_header *headers, size_t n,
+                     struct json_w *w, struct buf *body);
 void request_empty(struct request *r, int status);
+/* With 204, or with ERR: a `done` of core for what is gone now. ARG is the request. */
+void request_deleted(void *arg, const struct error *err);
 void request_fail(struct request *r, const struct error *err);
 /* The operation answered through the call itself (a stream): only frees. */
 void request_free(struct request *r);

@@ -44,7 +44,6 @@ int client_call(const char *method, const char *path, const struct buf *body, st
                 struct error *err);
 /* Gives every line of a streamed answer to LINE as it comes, until the server or Ctrl-C ends it. */
 int client_stream(const char *path, void (*line)(struct str line), struct error *err);
-const char *client_url(void);
 void client_done(void);
 
 /* ---- functions.c ---- */

@@ -54,10 +54,6 @@ static int start(struct error *err) {
     return curl ? 0 : error_set(err, ERR_INTERNAL, "libcurl does not start");
 }
 
-const char *client_url(void) {
-    return base_url;
-}
-
 void client_done(void) {
     if (!curl)
         return;

@@ -343,12 +343,6 @@ static int member(const struct json *obj, const char *name, int flags, const str
     return 1;
 }
 
-int json_get_any(const struct json *obj, const char *name, int flags, const struct json **ret,
-                 struct error *err) {
-    int r = member(obj, name, flags, ret, err);
-    return r < 0 ? r : 0;
-}
-
 int json_get_str(const struct json *obj, const char *name, int flags, struct str *ret,
                  struct error *err) {
     const struct json *v;

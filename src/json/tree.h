@@ -47,8 +47,6 @@ int json_get_object(const struct json *obj, const char *name, int flags, const s
                     struct error *err);
 int json_get_array(const struct json *obj, const char *name, int flags, const struct json **ret,
                    struct error *err);
-int json_get_any(const struct json *obj, const char *name, int flags, const struct json **ret,
-                 struct error *err);
 /* A string that must be one of NAMES (ends with NULL): *RET is its place in the list. */
 int json_get_enum(const struct json *obj, const char *name, int flags, const char *const *names,
                   int *ret, struct error *err);

@@ -162,11 +162,6 @@ void jw_cstr_member(struct json_w *w, const char *name, const char *s) {
     jw_cstr(w, s);
 }
 
-void jw_int_member(struct json_w *w, const char *name, int64_t v) {
-    jw_key(w, name);
-    jw_int(w, v);
-}
-
 void jw_u64_member(struct json_w *w, const char *name, uint64_t v) {
     jw_key(w, name);
     jw_u64(w, v);

@@ -47,7 +47,6 @@ void jw_base64(struct json_w *w, struct str bytes);
 /* A member of the open object: its name and value. */
 void jw_str_member(struct json_w *w, const char *name, struct str s);
 void jw_cstr_member(struct json_w *w, const char *name, const char *s);
-void jw_int_member(struct json_w *w, const char *name, int64_t v);
 void jw_u64_member(struct json_w *w, const char *name, uint64_t v);
 void jw_double_member(struct json_w *w, const char *name, double v);
 void jw_bool_member(struct json_w *w, const char *name, bool v);
