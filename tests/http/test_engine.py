@@ -102,7 +102,13 @@ def test_one_connection_after_another_stays_on_one_instance(server):
 @pytest.mark.parametrize("language,code", [("python", SPANS), ("node", SPANS_JS)])
 def test_several_at_once_up_to_the_maximum(server, language, code):
     server.create(code, **LANGUAGES[language], max_replicas=3)
-    spans = together(12, lambda _: answer(server, {"sleep": 0.15}))
+    spans = []
+
+    def three():
+        spans.extend(together(12, lambda _: answer(server, {"sleep": 0.15})))
+        return most_at_once(spans) >= 3
+
+    wait_for("three calls run at once", three)
     assert most_at_once(spans) == 3, spans
     assert len({s["me"] for s in spans}) == 3
     assert replicas(server) == 3
@@ -285,7 +291,7 @@ def warm(server):
 def test_min_replicas_are_kept(start, language, code):
     server = start("--idle-timeout", "100ms")
     server.create(code, **LANGUAGES[language], min_replicas=2, max_replicas=4)
-    assert replicas(server) == 2, "they start with the function, before any call"
+    wait_for("they start with the function, before any call", lambda: replicas(server) == 2)
     warm(server)
     for _ in range(3):
         time.sleep(0.4)  # several idle times
