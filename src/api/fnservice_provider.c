@@ -4,6 +4,7 @@
 
 #include "api/fnservice.h"
 #include "api/internal.h"
+#include "invoke/invoke.h"
 #include "routes.h"
 #include <ctype.h>
 #include <stdio.h>
@@ -83,7 +84,7 @@ static void write_features(struct json_w *w, const struct core_config *config,
     jw_u64_member(w, "max_memory_mb", config->engine.memory_max / MIB);
     jw_u64_member(w, "max_timeout_secs", TIMEOUT_MS_MAX / MS_PER_S);
     jw_u64_member(w, "max_payload_size_mb", config->body_max / MIB);
-    jw_double_member(w, "typical_cold_start_ms", stats->cold_start_us / 1e3);
+    jw_u64_member(w, "typical_cold_start_ms", invoke_ms(stats->cold_start_us));
     jw_bool_member(w, "supports_scale_to_zero", true);
     jw_bool_member(w, "supports_auto_scaling", true);
     jw_bool_member(w, "supports_https", false);

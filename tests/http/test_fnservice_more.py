@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a reading of the documents against the running server found."""
+"""fnservice and its neighbours: what does not fit one of the other files."""
 
 import socket
 
