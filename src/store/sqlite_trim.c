@@ -250,8 +250,7 @@ static int shrink(struct store *s, enum store_db db, int64_t keep, bool *ret_mor
 
 int store_trim(struct store *s, const struct retention *r, bool *ret_more, struct error *err) {
     bool history = false, calls = false, events = false, state_pages = false, pages = false;
-    if (trim_history(s, r, &history, err) < 0 ||
-        sqlite_trim_async(s, r, &calls, err) < 0 ||
+    if (trim_history(s, r, &history, err) < 0 || sqlite_trim_async(s, r, &calls, err) < 0 ||
         sqlite_trim_events(s, clock_real_us() - EVENTS_AGE_US, r->slice, &events, err) < 0 ||
         shrink(s, STORE_STATE, STATE_PAGES_KEPT, &state_pages, err) < 0 ||
         shrink(s, STORE_HISTORY, HISTORY_PAGES_KEPT, &pages, err) < 0)

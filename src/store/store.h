@@ -186,7 +186,7 @@ int store_metrics_each(struct store *s, uint32_t function_no, int64_t first_minu
 
 /* Retention: deletes at most SLICE rows a call; *ret_more says whether to call again. */
 struct retention {
-    int64_t history_before_us; /* older records, logs, finished async calls, metrics go */
+    int64_t history_before_us;  /* older records, logs, finished async calls, metrics go */
     uint64_t history_bytes_max; /* of history.db, and of the results of async calls in state.db */
     uint64_t slice;
 };
