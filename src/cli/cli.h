@@ -23,7 +23,7 @@ struct options {
     const char *project, *data, *method, *path, *since, *until, *limit, *version;
     const char *env[CLI_LIST_MAX], *label[CLI_LIST_MAX], *header[CLI_LIST_MAX];
     size_t n_env, n_label, n_header;
-    bool json, follow, async, help, yes, previous;
+    bool json, follow, async, help, previous;
 };
 
 struct command {

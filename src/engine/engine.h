@@ -61,8 +61,9 @@ struct engine_call {
     /* set by the caller */
     struct deployment *deployment; /* borrowed; engine takes its own reference while it needs it */
     struct ulid id;
-    struct buf *head; /* CALL payload as of wire.h without the body string; see engine_encode() */
-    struct str body;  /* borrowed */
+    struct buf
+        *head; /* CALL payload as of wire.h without the body string; see engine_input_begin() */
+    struct str body;     /* borrowed */
     uint64_t timeout_ns; /* 0 = the deployment's */
     void (*done)(struct engine_call *call, const struct engine_result *result);
     /* private */
@@ -70,8 +71,6 @@ struct engine_call {
     struct instance *instance;
     uint64_t submitted_ns, queue_deadline_ns, started_ns, running_ns;
     bool cold;
-    bool canceled;
-    uint32_t log_bytes;
     int state;
 };
 

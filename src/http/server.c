@@ -364,7 +364,3 @@ void http_server_drain(struct http_server *s, void (*done)(void *user), void *us
 size_t http_server_connections(const struct http_server *s) {
     return s->n_conns;
 }
-
-struct loop *http_server_loop(const struct http_server *s) {
-    return s->loop;
-}

@@ -90,7 +90,6 @@ int http_server_adopt(struct http_server *s, int fd);
  * runs on the loop, once, when the last is gone (before this returns if there is none). */
 void http_server_drain(struct http_server *s, void (*done)(void *user), void *user);
 size_t http_server_connections(const struct http_server *s);
-struct loop *http_server_loop(const struct http_server *s);
 
 /* ---- answering ----
  * Content-Length, Transfer-Encoding, Connection, Keep-Alive and Date are the server's; HEAD, 204

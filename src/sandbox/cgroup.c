@@ -248,12 +248,6 @@ int cgroup_usage(struct cgroup *cg, uint64_t *ret_cpu_us, uint64_t *ret_mem_peak
     return 0;
 }
 
-int cgroup_memory_now(struct cgroup *cg, uint64_t *ret_bytes) {
-    bool v2 = cg->tree->info.mode == CGROUP_V2;
-    return leaf_number(cg, CG_MEMORY, v2 ? "memory.current" : "memory.usage_in_bytes", NULL,
-                       ret_bytes);
-}
-
 /* ---- the end of an instance ---- */
 
 int cgroup_kill(struct cgroup *cg) {

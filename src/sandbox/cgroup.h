@@ -62,8 +62,6 @@ int cgroup_oom_kills(struct cgroup *cg, uint64_t *ret_oom_kills);
 /* CPU time used and the highest memory use since then. What the kernel does not tell (memory.peak
  * before Linux 5.19; cpuacct in another v1 hierarchy) is 0. 0 or -errno. */
 int cgroup_usage(struct cgroup *cg, uint64_t *ret_cpu_us, uint64_t *ret_mem_peak_bytes);
-/* Memory in use now, in bytes. 0, -EOPNOTSUPP or -errno. */
-int cgroup_memory_now(struct cgroup *cg, uint64_t *ret_bytes);
 
 /* SIGKILL to everything in the leaf: cgroup.kill where there is one, else the listed processes
  * until none is left (bounded rounds). Does not wait for them to be gone. 0 or -errno. */
