@@ -68,7 +68,7 @@ struct function *core_function_named(struct core *c, struct str workspace, struc
  * not call core; return false to stop. */
 void core_functions_each(struct core *c, struct str workspace, struct str project,
                          bool (*visit)(void *arg, const struct function *f), void *arg);
-uint32_t core_function_instances(struct core *c, uint32_t no); /* alive now */
+uint32_t core_function_instances(struct core *c, uint32_t no); /* loaded now */
 /* Triggers of a function, newest first. */
 void core_triggers_each(struct core *c, uint32_t function_no,
                         bool (*visit)(void *arg, const struct trigger *t), void *arg);

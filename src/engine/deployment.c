@@ -37,7 +37,7 @@ void deployment_unref(struct deployment *d) {
 }
 
 uint32_t deployment_instances(const struct deployment *d) {
-    return atomic_load(&d->shared->live);
+    return atomic_load(&d->shared->ready);
 }
 
 struct notice { /* a deployment's news to one loop */

@@ -38,7 +38,7 @@ void deployment_unref(struct deployment *d);
 /* From any thread. After publish, min_instances are kept warm until retire. */
 void engine_publish(struct engine *e, struct deployment *d);
 void engine_retire(struct engine *e, struct deployment *d);
-/* Instances alive (starting, idle or busy) over all loops. Any thread. */
+/* Instances that are loaded (idle or busy) over all loops. Any thread. */
 uint32_t deployment_instances(const struct deployment *d);
 
 /* ---- a call ---- */

@@ -182,6 +182,7 @@ static void on_ready(struct instance *inst) {
     struct pool *p = inst->pool;
     list_del(&inst->link);
     pool_loading(p, -1);
+    atomic_fetch_add(&p->deployment->shared->ready, 1);
     inst->deadline_ns = 0;
     inst->state = INST_IDLE;
     pool_ready(p, inst);

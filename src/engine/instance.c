@@ -257,6 +257,8 @@ static void leave_pool_lists(struct instance *inst) {
         pool_idle_remove(p, inst);
     else if (inst->state == INST_LOADING && p)
         pool_loading(p, -1);
+    if (inst->state == INST_IDLE || inst->state == INST_BUSY)
+        atomic_fetch_sub(&p->deployment->shared->ready, 1);
     list_del(&inst->link);
 }
 

@@ -119,7 +119,7 @@ struct pool {
 
 struct engine_shared { /* of a deployment, over all loops */
     struct engine *engine;
-    _Atomic uint32_t live, loading;        /* loading are among live */
+    _Atomic uint32_t live, loading, ready; /* ready: idle or busy; both are among live */
     _Atomic uint64_t idle_mask, want_mask; /* bit = loop index */
     _Atomic bool retired;
     struct pool *pools[]; /* each slot touched by its loop alone */
