@@ -77,6 +77,46 @@ void core_triggers_each(struct core *c, uint32_t function_no,
 struct function *core_http_trigger(struct core *c, struct str method, struct str path,
                                    bool *ret_other_method);
 
+/* ---- workspaces and projects: from memory, any loop thread ---- */
+/* Those that functions were made in are there too: a path may name any workspace, which is then
+ * called as its id. Copies into *RET (workspace_done()). */
+bool core_workspace(struct core *c, struct str id, struct workspace *ret);
+void core_workspaces_each(struct core *c, bool (*visit)(void *arg, const struct workspace *w),
+                          void *arg); /* oldest first; the visitor must not call core */
+/* W's id NULL: "ws-<no>". ERR_CONFLICT: the id is taken. */
+void core_workspace_create(struct core *c, struct loop *loop, const struct principal *who,
+                           struct workspace *w /* contents taken */,
+                           void (*done)(void *arg, const struct error *err,
+                                        const struct workspace *w),
+                           void *arg);
+void core_workspace_update(struct core *c, struct loop *loop, const struct principal *who,
+                           struct workspace *w /* contents taken; by id */,
+                           void (*done)(void *arg, const struct error *err,
+                                        const struct workspace *w),
+                           void *arg);
+/* With all its functions and projects. ERR_CONFLICT for ws-default, in which other APIs live. */
+void core_workspace_delete(struct core *c, struct loop *loop, const struct principal *who,
+                           struct str id, void (*done)(void *arg, const struct error *err),
+                           void *arg);
+struct project *core_project(struct core *c, struct str workspace, struct str name); /* or NULL */
+void core_projects_each(struct core *c, struct str workspace,
+                        bool (*visit)(void *arg, const struct project *p),
+                        void *arg); /* oldest first; the visitor must not call core */
+/* P is taken. ERR_CONFLICT: the name is taken. */
+void core_project_create(struct core *c, struct loop *loop, const struct principal *who,
+                         struct project *p,
+                         void (*done)(void *arg, const struct error *err, struct project *p),
+                         void *arg);
+/* P: a changed clone, taken. New instances of its functions see the new config at once. */
+void core_project_update(struct core *c, struct loop *loop, const struct principal *who,
+                         struct project *p,
+                         void (*done)(void *arg, const struct error *err, struct project *p),
+                         void *arg);
+/* ERR_CONFLICT while it has functions. */
+void core_project_delete(struct core *c, struct loop *loop, const struct principal *who,
+                         struct str workspace, struct str name,
+                         void (*done)(void *arg, const struct error *err), void *arg);
+
 /* ---- changes ---- */
 /* Creates with version 1. F is a draft from function_new() (taken): workspace, project, name,
  * runtime, handler, … set and checked here again. TRIGGERS (taken, may be NULL) are made in the
@@ -207,6 +247,18 @@ void core_invocations(struct core *c, struct loop *loop, uint32_t function_no, u
                       void (*done)(void *arg, const struct error *err, const struct invocation *v,
                                    size_t n),
                       void *arg);
+
+/* ---- executions: calls whose bodies are kept, for the APIs that show them again ---- */
+/* A number that no job had before. Any thread. */
+uint64_t core_job_no(struct core *c);
+/* Lands with the loop's next records (so core_execution() of a call that was answered finds it).
+ * Copied; a body over EXECUTION_BODY_MAX is left out. */
+void core_execution_keep(struct core *c, struct loop *loop, const struct execution *e);
+/* By invocation, or by job number where ID is NULL (FUNCTION_NO 0: of any). ERR_NOT_FOUND. */
+void core_execution(struct core *c, struct loop *loop, uint32_t function_no, const struct ulid *id,
+                    uint64_t no,
+                    void (*done)(void *arg, const struct error *err, const struct execution *e),
+                    void *arg);
 
 /* ---- insight; all of these see every call whose reply was sent before they were asked ---- */
 /* Oldest first, the newest LIMIT of those that match. */

@@ -34,6 +34,7 @@ struct function *function_clone(const struct function *f) {
     c->workspace = dup_or_null(f->workspace);
     c->project = dup_or_null(f->project);
     c->name = dup_or_null(f->name);
+    c->title = dup_or_null(f->title);
     c->runtime = dup_or_null(f->runtime);
     c->kind = f->kind;
     c->handler = dup_or_null(f->handler);
@@ -48,6 +49,11 @@ struct function *function_clone(const struct function *f) {
     c->min_instances = f->min_instances;
     c->max_instances = f->max_instances;
     c->network = f->network;
+    c->methods = dup_or_null(f->methods);
+    c->async = f->async;
+    c->image = dup_or_null(f->image);
+    c->format = f->format;
+    c->reply_headers = dup_or_null(f->reply_headers);
     c->status = f->status;
     c->active_no = f->active_no;
     c->active_number = f->active_number;
@@ -71,6 +77,7 @@ void function_unref(struct function *f) {
     free(f->workspace);
     free(f->project);
     free(f->name);
+    free(f->title);
     free(f->runtime);
     free(f->handler);
     pairs_done(&f->env);
@@ -78,6 +85,9 @@ void function_unref(struct function *f) {
     pairs_done(&f->annotations);
     free(f->memory);
     free(f->cpu);
+    free(f->methods);
+    free(f->image);
+    free(f->reply_headers);
     free(f);
 }
 

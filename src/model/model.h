@@ -14,34 +14,48 @@
 #include <stdatomic.h>
 
 /* ---- limits of the model (each named in docs/limits.md) ---- */
-#define NAME_MAX_LEN       63 /* names of workspaces, projects, functions, triggers */
-#define HANDLER_MAX_LEN    255
-#define RUNTIME_MAX_LEN    32
-#define ENV_PAIRS_MAX      256
-#define ENV_KEY_MAX_LEN    255
-#define ENV_TOTAL_MAX      (64 * KIB) /* keys and values of a function together */
-#define LABEL_PAIRS_MAX    64
-#define LABEL_MAX_LEN      255
-#define CODE_MAX           (10 * MIB) /* decoded source or archive */
-#define TRIGGERS_MAX       64         /* of one function */
-#define TRIGGER_CONFIG_MAX 32         /* pairs */
-#define TRIGGER_VALUE_MAX  2048
-#define VERSIONS_MAX       10000 /* highest version number */
-#define MEMORY_MIN         (32 * MIB)
-#define MEMORY_MAX         (16 * GIB) /* what a field may say; a setting bounds it further */
-#define CPU_MILLI_MAX      64000u
-#define TIMEOUT_MS_MAX     900000u
-#define INSTANCES_MAX      1000u /* maxReplicas */
+#define NAME_MAX_LEN          63 /* names of workspaces, projects, functions, triggers */
+#define HANDLER_MAX_LEN       255
+#define RUNTIME_MAX_LEN       32
+#define ENV_PAIRS_MAX         256
+#define ENV_KEY_MAX_LEN       255
+#define ENV_TOTAL_MAX         (64 * KIB) /* keys and values of a function together */
+#define LABEL_PAIRS_MAX       64
+#define LABEL_MAX_LEN         255
+#define CODE_MAX              (10 * MIB) /* decoded source or archive */
+#define TRIGGERS_MAX          64         /* of one function */
+#define TRIGGER_CONFIG_MAX    32         /* pairs */
+#define TRIGGER_VALUE_MAX     2048
+#define VERSIONS_MAX          10000 /* highest version number */
+#define MEMORY_MIN            (32 * MIB)
+#define MEMORY_MAX            (16 * GIB) /* what a field may say; a setting bounds it further */
+#define CPU_MILLI_MAX         64000u
+#define TIMEOUT_MS_MAX        900000u
+#define INSTANCES_MAX         1000u /* maxReplicas */
+#define TITLE_MAX_LEN         255   /* a name that is no identifier: "Resize images", "/a/b" */
+#define DESCRIPTION_MAX       4096
+#define IMAGE_REF_MAX_LEN     512
+#define METHODS_MAX_LEN       64   /* "GET,POST" */
+#define REPLY_HEADERS_MAX_LEN 8192 /* JSON text */
+#define WORKSPACES_MAX        100000u
+#define PROJECTS_MAX          100000u
+#define EXECUTION_BODY_MAX    (1 * MIB) /* request or response kept of one call; longer ones are not \
+                                         */
+#define KV_KEY_MAX_LEN 255
+#define KV_VALUE_MAX   (1 * MIB)
+#define KV_KEYS_MAX    10000 /* of one function's store */
 
 /* ---- enumerations; *_name() is total, *_parse() returns -1 for an unknown word ---- */
 enum function_status { FN_PENDING, FN_BUILDING, FN_READY, FN_ERROR, FN_DELETING };
 enum build_status { BUILD_PENDING, BUILD_RUNNING, BUILD_SUCCESS, BUILD_FAILED };
 enum invocation_status { INV_PENDING, INV_RUNNING, INV_COMPLETED, INV_FAILED };
 enum trigger_type { TRIGGER_HTTP, TRIGGER_SCHEDULE, TRIGGER_EVENT, TRIGGER_QUEUE };
-enum runtime_kind { RUNTIME_PYTHON, RUNTIME_NODE, RUNTIME_COUNT };
+/* RUNTIME_IMAGE: an OCI image runs under its own entrypoint. */
+enum runtime_kind { RUNTIME_PYTHON, RUNTIME_NODE, RUNTIME_IMAGE, RUNTIME_COUNT };
+enum image_format { IMAGE_DEFAULT, IMAGE_HTTP, IMAGE_JSON }; /* what a container reads and writes */
 enum network_kind { NETWORK_EGRESS, NETWORK_NONE, NETWORK_HOST };
 enum log_line_level { LINE_DEBUG, LINE_INFO, LINE_WARN, LINE_ERROR };
-enum invocation_source { SOURCE_SYNC, SOURCE_ASYNC, SOURCE_HTTP_TRIGGER };
+enum invocation_source { SOURCE_SYNC, SOURCE_ASYNC, SOURCE_HTTP_TRIGGER, SOURCE_SCHEDULE };
 
 const char *function_status_name(enum function_status s); /* "pending" … "deleting" */
 const char *build_status_name(enum build_status s);       /* "pending|building|success|failed" */
@@ -52,12 +66,14 @@ const char *network_kind_name(enum network_kind n); /* "egress|none|host" */
 int network_kind_parse(struct str s);
 const char *log_line_level_name(enum log_line_level l); /* "debug|info|warn|error" */
 const char *invocation_source_name(enum invocation_source s);
+const char *image_format_name(enum image_format f); /* "default|http|json" */
+int image_format_parse(struct str s);
 
 /* Runtimes: every accepted spelling maps to a kind (COMPATIBILITY.md): python3.9, python39,
  * python3, python, nodejs18, node18, nodejs, node and other minor numbers of the same languages;
- * go, java and the rest: -1. */
+ * "Python 3.12" and "image" too; go, java and the rest: -1. */
 int runtime_parse(struct str s);
-const char *runtime_kind_name(enum runtime_kind k); /* "python", "node" */
+const char *runtime_kind_name(enum runtime_kind k); /* "python", "node", "image" */
 
 /* ---- string pairs (env, labels, annotations, trigger config), in the order given ---- */
 struct pair {
@@ -81,6 +97,7 @@ struct function {
     _Atomic uint32_t refs;
     uint32_t no; /* number in the store, from 1; "func-<no>" outside. 0 until stored */
     char *workspace, *project, *name;
+    char *title;   /* as its maker wrote the name where that is none (name_of_title()), or NULL */
     char *runtime; /* as the caller spelt it */
     enum runtime_kind kind;
     char *handler;
@@ -92,6 +109,11 @@ struct function {
     uint32_t min_instances; /* kept warm */
     uint32_t max_instances; /* 0 = the server's default (10) */
     enum network_kind network;
+    char *methods; /* that its invocation URL takes: "GET,POST"; NULL: all */
+    bool async;    /* a call that does not say is queued (runna's execution_type, iron's type) */
+    char *image;   /* the OCI image it is made of, as its maker wrote it; NULL: of code */
+    enum image_format format;
+    char *reply_headers; /* JSON object, name → list of values, added to replies; or NULL */
     enum function_status status;
     uint32_t active_no, active_number;           /* version row and its number; 0 = none yet */
     uint32_t previous_no, previous_number;       /* active before; 0 = none */
@@ -102,6 +124,37 @@ struct function *function_new(void);                       /* refs = 1, zeroed *
 struct function *function_clone(const struct function *f); /* deep, refs = 1 */
 struct function *function_ref(struct function *f);
 void function_unref(struct function *f);
+/* What its maker calls it: the title, else the name. */
+const char *function_title(const struct function *f);
+/* The name for what a maker calls it: TITLE itself where check_name() takes it (a leading '/' is
+ * left out); else its letters and digits with '-' between, and 8 hex digits of its hash, so that
+ * different titles have different names. 0, or -1: empty, over TITLE_MAX_LEN, control bytes or no
+ * UTF-8. FIELD is named in the error. */
+int name_of_title(struct str title, const char *field, char out[NAME_MAX_LEN + 1],
+                  struct error *err);
+/* Sets name, and title where it is another text. */
+int function_set_title(struct function *f, struct str title, const char *field, struct error *err);
+
+/* ---- workspace and project ---- */
+struct workspace {
+    uint32_t no;
+    char *id;          /* "ws-default", "ws-12", or what a caller used in a path */
+    char *name;        /* what people call it */
+    char *description; /* or NULL */
+    int64_t created_us, updated_us;
+};
+void workspace_done(struct workspace *w); /* frees the strings */
+struct project {                          /* an iron app; a namespace */
+    _Atomic uint32_t refs;
+    uint32_t no;
+    char *workspace, *name;
+    struct pairs config; /* environment of all its functions; a function's own goes before it */
+    int64_t created_us, updated_us;
+};
+struct project *project_new(void);
+struct project *project_clone(const struct project *p);
+struct project *project_ref(struct project *p);
+void project_unref(struct project *p);
 
 /* ---- code and versions ---- */
 struct blob { /* immutable bytes shared between threads */
@@ -157,6 +210,15 @@ struct invocation { /* one record; every call leaves one */
     int64_t ended_us;   /* 0 while running */
     uint32_t queued_us, starting_us, running_us;
     char error_text[256]; /* first sentence of what failed, or "" */
+};
+
+/* What went in and came out of a call that was asked to be kept: blue's ExecutionLog, runna's job.
+ */
+struct execution {
+    uint64_t no; /* runna's job number; 0: it is no job */
+    uint32_t function_no;
+    struct ulid id;               /* the invocation */
+    struct str request, response; /* bodies as they were; borrowed; p NULL: not kept (too long) */
 };
 
 struct log_line {

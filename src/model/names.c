@@ -55,6 +55,12 @@ static const char *const INVOCATION_SOURCE[] = {
     [SOURCE_SYNC] = "sync",
     [SOURCE_ASYNC] = "async",
     [SOURCE_HTTP_TRIGGER] = "http",
+    [SOURCE_SCHEDULE] = "schedule",
+};
+static const char *const IMAGE_FORMAT[] = {
+    [IMAGE_DEFAULT] = "default",
+    [IMAGE_HTTP] = "http",
+    [IMAGE_JSON] = "json",
 };
 
 const char *function_status_name(enum function_status s) {
@@ -91,4 +97,12 @@ const char *log_line_level_name(enum log_line_level l) {
 
 const char *invocation_source_name(enum invocation_source s) {
     return NAME_AT(INVOCATION_SOURCE, s);
+}
+
+const char *image_format_name(enum image_format f) {
+    return NAME_AT(IMAGE_FORMAT, f);
+}
+
+int image_format_parse(struct str s) {
+    return NAME_FIND(IMAGE_FORMAT, s);
 }

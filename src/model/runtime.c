@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Spellings of runtimes: "<language>[<major>[[.]<minor>…]]". The interpreter that runs is the one
+/* Spellings of runtimes: "<language>[ ][<major>[[.]<minor>…]]", in whatever case. The interpreter that runs is the one
  * of the machine; the spelling only chooses the language. */
 
 #include "model/model.h"
@@ -36,12 +36,22 @@ static bool version_ok(struct str s, char major) {
     return s.p[0] != '0';
 }
 
-int runtime_parse(struct str s) {
+int runtime_parse(struct str said) {
+    if (str_is(said, "image"))
+        return RUNTIME_IMAGE;
+    char low[RUNTIME_MAX_LEN];
+    if (said.len > sizeof low)
+        return -1;
+    for (size_t i = 0; i < said.len; i++)
+        low[i] = said.p[i] >= 'A' && said.p[i] <= 'Z' ? (char)(said.p[i] | 0x20) : said.p[i];
+    struct str s = str_n(low, said.len);
     for (size_t i = 0; i < ARRAY_LEN(LANGUAGES); i++) {
         struct str name = str_of(LANGUAGES[i].name);
         if (!str_starts(s, name))
             continue;
         struct str version = str_n(s.p + name.len, s.len - name.len);
+        if (version.len > 1 && version.p[0] == ' ')
+            version = str_n(version.p + 1, version.len - 1);
         return version_ok(version, LANGUAGES[i].major) ? (int)LANGUAGES[i].kind : -1;
     }
     return -1;
@@ -53,6 +63,8 @@ const char *runtime_kind_name(enum runtime_kind k) {
         return "python";
     case RUNTIME_NODE:
         return "node";
+    case RUNTIME_IMAGE:
+        return "image";
     case RUNTIME_COUNT:
         break;
     }

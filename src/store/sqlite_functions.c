@@ -5,12 +5,12 @@
     "workspace, project, name, runtime, kind, handler, memory, cpu, memory_bytes, cpu_milli,"      \
     " timeout_ms, min_instances, max_instances, network, status, active_no, active_number,"        \
     " previous_no, previous_number, last_number, created_us, updated_us, deployed_us, env,"        \
-    " labels, annotations"
+    " labels, annotations, title, methods, async, image, format, reply_headers"
 
 static const char INSERT[] = "INSERT INTO functions (" COLUMNS ") VALUES"
-                             " (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)";
+                             " (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)";
 static const char UPDATE[] = "UPDATE functions SET (" COLUMNS ") ="
-                             " (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)"
+                             " (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)"
                              " WHERE no = ?";
 static const char EACH[] = "SELECT no, " COLUMNS " FROM functions ORDER BY no";
 static const char DELETE[] = "DELETE FROM functions WHERE no = ?";
@@ -44,6 +44,12 @@ static void bind_function(struct query *q, const struct function *f) {
     bind_pairs(q, &f->env);
     bind_pairs(q, &f->labels);
     bind_pairs(q, &f->annotations);
+    bind_text(q, f->title);
+    bind_text(q, f->methods);
+    bind_int(q, f->async);
+    bind_text(q, f->image);
+    bind_int(q, f->format);
+    bind_text(q, f->reply_headers);
 }
 
 static struct function *read_function(struct query *q) {
@@ -75,6 +81,12 @@ static struct function *read_function(struct query *q) {
     read_pairs(q, &f->env);
     read_pairs(q, &f->labels);
     read_pairs(q, &f->annotations);
+    f->title = read_text(q);
+    f->methods = read_text(q);
+    f->async = read_int(q) != 0;
+    f->image = read_text(q);
+    f->format = (enum image_format)read_int(q);
+    f->reply_headers = read_text(q);
     return f;
 }
 

@@ -64,6 +64,24 @@ const char *const sqlite_state_migrations[] = {
     " error_text TEXT NOT NULL, result_status INTEGER NOT NULL,"
     " result_headers TEXT, result_body BLOB, input BLOB) STRICT;"
     "CREATE INDEX async_calls_of ON async_calls (function_no, status, seq);",
+
+    "ALTER TABLE functions ADD COLUMN title TEXT;"
+    "ALTER TABLE functions ADD COLUMN methods TEXT;"
+    "ALTER TABLE functions ADD COLUMN async INTEGER NOT NULL DEFAULT 0;"
+    "ALTER TABLE functions ADD COLUMN image TEXT;"
+    "ALTER TABLE functions ADD COLUMN format INTEGER NOT NULL DEFAULT 0;"
+    "ALTER TABLE functions ADD COLUMN reply_headers TEXT;"
+
+    /* Those that functions live in, but for what was never named: a path may say any workspace. */
+    "CREATE TABLE workspaces ("
+    " no INTEGER PRIMARY KEY AUTOINCREMENT,"
+    " id TEXT NOT NULL UNIQUE, name TEXT NOT NULL, description TEXT,"
+    " created_us INTEGER NOT NULL, updated_us INTEGER NOT NULL) STRICT;"
+    "CREATE TABLE projects ("
+    " no INTEGER PRIMARY KEY AUTOINCREMENT,"
+    " workspace TEXT NOT NULL, name TEXT NOT NULL, config TEXT NOT NULL,"
+    " created_us INTEGER NOT NULL, updated_us INTEGER NOT NULL,"
+    " UNIQUE (workspace, name)) STRICT;",
 };
 const int sqlite_state_migrations_n = ARRAY_LEN(sqlite_state_migrations);
 
@@ -91,5 +109,12 @@ const char *const sqlite_history_migrations[] = {
     " gb_us INTEGER NOT NULL, concurrency_min INTEGER NOT NULL,"
     " concurrency_max INTEGER NOT NULL, busy_us INTEGER NOT NULL, duration BLOB NOT NULL,"
     " PRIMARY KEY (function_no, minute)) STRICT, WITHOUT ROWID;",
+
+    /* What went in and came out, where the caller's API shows it again. no: a job's number. */
+    "CREATE TABLE executions ("
+    " function_no INTEGER NOT NULL, id BLOB NOT NULL, no INTEGER,"
+    " request BLOB, response BLOB,"
+    " PRIMARY KEY (function_no, id)) STRICT, WITHOUT ROWID;"
+    "CREATE INDEX executions_no ON executions (no) WHERE no IS NOT NULL;",
 };
 const int sqlite_history_migrations_n = ARRAY_LEN(sqlite_history_migrations);

@@ -70,6 +70,19 @@ int store_function_delete(struct store *s, uint32_t no, struct error *err);
 int store_function_each(struct store *s, void (*visit)(void *arg, struct function *f), void *arg,
                         struct error *err);
 
+/* workspaces and projects; all, at start-up: ownership passes to the visitor */
+int store_workspace_insert(struct store *s, struct workspace *w /* sets no; id NULL: "ws-<no>" */,
+                           struct error *err); /* ERR_CONFLICT: the id is taken */
+int store_workspace_update(struct store *s, const struct workspace *w, struct error *err);
+int store_workspace_delete(struct store *s, const char *id, struct error *err);
+int store_workspace_each(struct store *s, void (*visit)(void *arg, struct workspace *w), void *arg,
+                         struct error *err);
+int store_project_insert(struct store *s, struct project *p /* sets no */, struct error *err);
+int store_project_update(struct store *s, const struct project *p, struct error *err);
+int store_project_delete(struct store *s, uint32_t no, struct error *err);
+int store_project_each(struct store *s, void (*visit)(void *arg, struct project *p), void *arg,
+                       struct error *err);
+
 /* versions */
 int store_version_insert(struct store *s, struct version *v /* sets no */, struct str code,
                          struct error *err); /* ERR_CONFLICT when the number is used */
@@ -153,6 +166,16 @@ int store_invocation_get(struct store *s, const struct ulid *id, struct invocati
 int store_invocation_each(struct store *s, uint32_t function_no, uint32_t limit,
                           bool (*visit)(void *arg, const struct invocation *v), void *arg,
                           struct error *err);
+
+/* history: executions. An insert of one that is there replaces what it gives (p NULL: keeps). */
+int store_execution_put(struct store *s, const struct execution *e, struct error *err);
+/* By invocation, or by job number where ID is NULL. ERR_NOT_FOUND. Strings live until the visitor
+ * returns. */
+int store_execution_get(struct store *s, uint32_t function_no, const struct ulid *id, uint64_t no,
+                        void (*visit)(void *arg, const struct execution *e), void *arg,
+                        struct error *err);
+int store_execution_last_no(struct store *s, uint64_t *ret,
+                            struct error *err); /* highest ever used */
 
 /* history: log lines */
 struct log_filter {
