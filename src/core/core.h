@@ -281,6 +281,11 @@ struct core_metrics {
     uint32_t concurrency_min, concurrency_max;
     double concurrency_avg;
     double gb_seconds;
+    /* Of its processes, as the kernel counts them (control group; where there is none, of each
+     * process tree when it has ended). Running instances are looked at every 10 s. */
+    uint64_t cpu_us;           /* within the minutes asked for */
+    uint64_t memory_peak_bytes; /* the most that one instance had, within the minutes */
+    uint64_t memory_now_bytes; /* of all its instances, when they were last looked at; 0: none */
 };
 /* FROM/TO real µs, 0 = open; whole minutes that overlap count. */
 void core_metrics(struct core *c, struct loop *loop, uint32_t function_no, int64_t from_us,
