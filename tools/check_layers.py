@@ -15,11 +15,12 @@ ALLOWED = {
     "wire": ["base"],
     "sandbox": ["base"],
     "http": ["base", "loop"],
+    "remote": ["base", "json", "loop"],
     "model": ["base", "json"],
     "store": ["base", "json", "loop", "model"],
     "engine": ["base", "loop", "wire", "model", "sandbox/cgroup.h", "sandbox/launch.h",
                "egress/egress.h"],
-    "core": ["base", "json", "loop", "model", "store/store.h", "engine/engine.h"],
+    "core": ["base", "json", "loop", "remote", "model", "store/store.h", "engine/engine.h"],
     "invoke": ["base", "json", "http", "model", "core"],
     "trigger": ["base", "json", "loop", "http", "model", "core", "invoke"],
     "api": ["base", "json", "http", "model", "core", "invoke"],
@@ -36,7 +37,7 @@ DOORS = {
     "sqlite3.h": {"store"},
     "libpq-fe.h": {"store"},
     "seccomp.h": {"sandbox", "egress"},
-    "curl/curl.h": {"cli"},
+    "curl/curl.h": {"cli", "remote"},
 }
 
 # Headers that the build makes, which lie outside src/.

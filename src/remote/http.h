@@ -17,13 +17,13 @@
 #define REMOTE_HEADERS_MAX   32
 #define REMOTE_REPLY_MAX     (16 * MIB) /* of a body, where the request does not say */
 #define REMOTE_CONNECT_MS    10000u
-#define REMOTE_TIMEOUT_MS    30000u /* of a request that does not say */
+#define REMOTE_TIMEOUT_MS    30000u     /* of a request that does not say */
 #define REMOTE_REPLY_HEADERS (16 * KIB) /* headers kept of a reply */
 
 /* What holds for all requests. Strings are copied; NULL is none. */
 struct remote_config {
-    const char *base_url; /* "https://host:port/prefix"; a path is put behind it */
-    const char *what;     /* what errors call it: "Loki", "the Kubernetes API" */
+    const char *base_url;        /* "https://host:port/prefix"; a path is put behind it */
+    const char *what;            /* what errors call it: "Loki", "the Kubernetes API" */
     const char *user, *password; /* basic authentication, or the keys of SigV4 */
     const char *bearer;          /* token: "Authorization: Bearer …" */
     const char *sigv4;           /* "aws:amz:us-east-1:s3": requests are signed (AWS Signature 4) */
@@ -41,12 +41,12 @@ void remote_free(struct remote *r);
 
 struct remote_request {
     const char *method; /* "GET", "PUT", … */
-    const char *path;   /* with its query; encoded by the caller (remote_escape()); begins with '/' */
+    const char *path; /* with its query; encoded by the caller (remote_escape()); begins with '/' */
     const char *const *headers; /* "Name: value"; n_headers <= REMOTE_HEADERS_MAX */
     size_t n_headers;
-    struct str body;      /* p NULL: none */
-    size_t reply_max;     /* 0: REMOTE_REPLY_MAX */
-    uint32_t timeout_ms;  /* 0: the remote's */
+    struct str body;     /* p NULL: none */
+    size_t reply_max;    /* 0: REMOTE_REPLY_MAX */
+    uint32_t timeout_ms; /* 0: the remote's */
 };
 struct remote_reply {
     int status;         /* whatever it is: 404 is no error here */
