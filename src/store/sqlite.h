@@ -13,7 +13,7 @@
 #include <sqlite3.h>
 
 /* A statement is known by the address of its text, which is a static array. */
-#define SQLITE_STATEMENTS_MAX 64 /* slots of the cache of one database; power of two */
+#define SQLITE_STATEMENTS_MAX 256 /* slots of the cache of one database; power of two */
 struct statement {
     const char *sql;
     sqlite3_stmt *st;

@@ -27,6 +27,8 @@ int sqlite_error(struct sqlite_db *db, int rc, struct error *err) {
     case SQLITE_TOOBIG:
         return error_set(err, ERR_TOO_LARGE, "the row is larger than %s takes", db->file);
     case SQLITE_CONSTRAINT:
+        if (rc == SQLITE_CONSTRAINT_FOREIGNKEY) /* every reference there is leads to a function */
+            return error_field(err, ERR_NOT_FOUND, "function", "the function was deleted");
         return error_set(err, ERR_CONFLICT, "%s: the row contradicts another one", db->file);
     default:
         return error_set(err, ERR_INTERNAL, "%s: %s", db->file,
@@ -36,7 +38,7 @@ int sqlite_error(struct sqlite_db *db, int rc, struct error *err) {
 
 static size_t slot_of(const char *sql) {
     uint64_t h = (uint64_t)(uintptr_t)sql * 0x9e3779b97f4a7c15ull;
-    return (size_t)(h >> 58) & (SQLITE_STATEMENTS_MAX - 1);
+    return (size_t)(h >> 56) & (SQLITE_STATEMENTS_MAX - 1);
 }
 
 sqlite3_stmt *sqlite_statement(struct sqlite_db *db, const char *sql, int *ret_rc) {

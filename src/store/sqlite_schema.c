@@ -81,7 +81,9 @@ const char *const sqlite_state_migrations[] = {
     " no INTEGER PRIMARY KEY AUTOINCREMENT,"
     " workspace TEXT NOT NULL, name TEXT NOT NULL, config TEXT NOT NULL,"
     " created_us INTEGER NOT NULL, updated_us INTEGER NOT NULL,"
-    " UNIQUE (workspace, name)) STRICT;",
+    " UNIQUE (workspace, name)) STRICT;"
+    "CREATE TABLE counters (name TEXT PRIMARY KEY, value INTEGER NOT NULL)"
+    " STRICT, WITHOUT ROWID;",
 };
 const int sqlite_state_migrations_n = ARRAY_LEN(sqlite_state_migrations);
 

@@ -18,6 +18,7 @@
 
 static const char NEXT_FUNCTION[] =
     "SELECT min(n) FROM (SELECT min(function_no) AS n FROM invocations WHERE function_no >= ?1"
+    " UNION ALL SELECT min(function_no) FROM executions WHERE function_no >= ?1"
     " UNION ALL SELECT min(function_no) FROM log_lines WHERE function_no >= ?1"
     " UNION ALL SELECT min(function_no) FROM metrics WHERE function_no >= ?1)";
 static const char EXISTS[] = "SELECT 1 FROM functions WHERE no = ?";
@@ -34,6 +35,9 @@ static const char DELETE_LINES[] =
 static const char DELETE_INVOCATIONS[] =
     "DELETE FROM invocations WHERE function_no = ?1 AND id <= (SELECT max(id) FROM"
     " (SELECT id FROM invocations WHERE function_no = ?1 AND id < ?2 ORDER BY id LIMIT ?3))";
+static const char DELETE_EXECUTIONS[] =
+    "DELETE FROM executions WHERE function_no = ?1 AND id <= (SELECT max(id) FROM"
+    " (SELECT id FROM executions WHERE function_no = ?1 AND id < ?2 ORDER BY id LIMIT ?3))";
 static const char DELETE_METRICS[] =
     "DELETE FROM metrics WHERE function_no = ?1 AND minute <= (SELECT max(minute) FROM"
     " (SELECT minute FROM metrics WHERE function_no = ?1 AND minute < ?2"
@@ -86,6 +90,13 @@ static int delete_before(struct store *s, uint32_t function_no, int64_t cut_us, 
     bind_int(&invocations, function_no);
     bind_ulid(&invocations, &floor);
     if (run_delete(&invocations, budget, err) < 0)
+        return -1;
+    if (!*budget)
+        return 0;
+    cleanup_query struct query executions = query_write(s, STORE_HISTORY, DELETE_EXECUTIONS);
+    bind_int(&executions, function_no);
+    bind_ulid(&executions, &floor);
+    if (run_delete(&executions, budget, err) < 0)
         return -1;
     if (!*budget)
         return 0;

@@ -70,18 +70,31 @@ int store_function_delete(struct store *s, uint32_t no, struct error *err);
 int store_function_each(struct store *s, void (*visit)(void *arg, struct function *f), void *arg,
                         struct error *err);
 
-/* workspaces and projects; all, at start-up: ownership passes to the visitor */
+/* workspaces and projects */
 int store_workspace_insert(struct store *s, struct workspace *w /* sets no; id NULL: "ws-<no>" */,
                            struct error *err); /* ERR_CONFLICT: the id is taken */
+/* Makes it where there is none: 1 with *RET, 0, -1. The same for projects. */
+int store_workspace_ensure(struct store *s, const char *id, int64_t at_us, struct workspace *ret,
+                           struct error *err);
 int store_workspace_update(struct store *s, const struct workspace *w, struct error *err);
+/* With its projects and functions. */
 int store_workspace_delete(struct store *s, const char *id, struct error *err);
+/* All, at start-up; the contents pass to the visitor. */
 int store_workspace_each(struct store *s, void (*visit)(void *arg, struct workspace *w), void *arg,
                          struct error *err);
 int store_project_insert(struct store *s, struct project *p /* sets no */, struct error *err);
+int store_project_ensure(struct store *s, const char *workspace, const char *name, int64_t at_us,
+                         struct project **ret, struct error *err);
 int store_project_update(struct store *s, const struct project *p, struct error *err);
-int store_project_delete(struct store *s, uint32_t no, struct error *err);
+/* ERR_CONFLICT while it has functions. */
+int store_project_delete(struct store *s, const struct project *p, struct error *err);
+/* All, at start-up; ownership passes. */
 int store_project_each(struct store *s, void (*visit)(void *arg, struct project *p), void *arg,
                        struct error *err);
+
+/* Numbers that are given out in blocks: *RET is the first of N that nobody else gets. */
+int store_counter_reserve(struct store *s, const char *name, uint64_t n, uint64_t *ret,
+                          struct error *err);
 
 /* versions */
 int store_version_insert(struct store *s, struct version *v /* sets no */, struct str code,
@@ -174,8 +187,6 @@ int store_execution_put(struct store *s, const struct execution *e, struct error
 int store_execution_get(struct store *s, uint32_t function_no, const struct ulid *id, uint64_t no,
                         void (*visit)(void *arg, const struct execution *e), void *arg,
                         struct error *err);
-int store_execution_last_no(struct store *s, uint64_t *ret,
-                            struct error *err); /* highest ever used */
 
 /* history: log lines */
 struct log_filter {
