@@ -68,7 +68,7 @@ void op_fnservice_deploy_version(struct request *r) {
         return;
     }
     core_version_deploy(r->core, r->loop, &r->who, r->function->no, number, buf_str(&code),
-                        on_deployed, r);
+                        NULL, on_deployed, r);
 }
 
 /* ---- list ---- */

@@ -21,6 +21,7 @@ static void build_free(struct build *b) {
     function_unref(b->base);
     blob_unref(b->engine.code);
     free(b->log);
+    free(b->image);
     free(b);
 }
 
@@ -67,6 +68,8 @@ static void activate(struct function *next, const struct build *b) {
     next->active_no = b->version_no;
     next->active_number = b->number;
     next->status = FN_READY;
+    free(next->image);
+    next->image = b->image ? x_strdup(b->image) : NULL;
     next->deployed_us = clock_real_us();
 }
 
@@ -178,6 +181,10 @@ static void code_ready(void *arg, struct blob *code) {
 
 static void start_task(struct loop_task *task) {
     struct build *b = container_of(task, struct build, task);
+    if (b->image) {
+        ended(b, false, STR("images are not pulled yet\n"));
+        return;
+    }
     code_fetch(b->change.core, b->cl->loop, b->version_no, code_ready, b);
 }
 
@@ -207,8 +214,8 @@ static void pump(struct core *c) {
 }
 
 void build_enqueue(struct core *c, struct core_fn *fn, struct function *f, uint32_t version_no,
-                   uint32_t number, bool activate_it, bool check, struct build_wait *wait,
-                   struct loop *loop) {
+                   uint32_t number, const char *image, bool activate_it, bool check,
+                   struct build_wait *wait, struct loop *loop) {
     struct build *b = x_alloc(sizeof *b);
     change_init(&b->change, c, NULL, NULL, 0);
     b->change.fn = core_fn_ref(fn);
@@ -219,6 +226,7 @@ void build_enqueue(struct core *c, struct core_fn *fn, struct function *f, uint3
     b->engine.function = function_ref(f);
     b->version_no = version_no;
     b->number = number;
+    b->image = image ? x_strdup(image) : NULL;
     b->activate = activate_it;
     b->check = check;
     b->task.run = start_task;

@@ -75,7 +75,8 @@ static bool load_unbuilt(void *arg, const struct version *v) {
     c->unbuilt = grow(c->unbuilt, c->n_unbuilt, &c->cap_unbuilt, sizeof *c->unbuilt);
     struct version *keep = &c->unbuilt[c->n_unbuilt++];
     *keep = *v;
-    keep->image = keep->build_log = NULL;
+    keep->image = version_is_image(v) ? x_strdup(v->image) : NULL;
+    keep->build_log = NULL;
     return true;
 }
 
@@ -112,6 +113,7 @@ static int make_engine(struct core *c, struct error *err) {
     config->user = c;
     config->on_log = core_on_log;
     config->fetch_code = code_fetch;
+    config->kv = kv_ask;
     if (engine_new(config, c->loops, c->n_loops, &c->engine, err) < 0)
         return -1;
     for (size_t i = 0; i < c->n_loops; i++)
@@ -178,10 +180,13 @@ static void resume_builds(struct core *c) {
         if (!fn)
             continue;
         struct function *f = registry_view(&c->registry, fn, NULL);
-        build_enqueue(c, fn, f, v->no, v->number, to_activate(c, f, v), false, NULL, NULL);
+        build_enqueue(c, fn, f, v->no, v->number, v->image, to_activate(c, f, v), false, NULL,
+                      NULL);
         function_unref(f);
         core_fn_unref(fn);
     }
+    for (size_t i = 0; i < c->n_unbuilt; i++)
+        version_done(&c->unbuilt[i]);
     free(c->unbuilt);
     c->unbuilt = NULL;
     c->n_unbuilt = 0;

@@ -24,7 +24,7 @@ struct core_config {
     uint64_t history_bytes; /* history.db is kept below this, the oldest going first */
     uint32_t async_running_max;  /* queued calls running at once, whole server */
     uint32_t body_max;           /* bytes of one call's body; shown in the capabilities */
-    struct engine_config engine; /* user, on_log and fetch_code are filled in by core */
+    struct engine_config engine; /* its callbacks are filled in by core */
 };
 
 /* Before the loops run: loads functions, triggers and tokens from the store. The store and the
@@ -127,7 +127,12 @@ void core_project_delete(struct core *c, struct loop *loop, const struct princip
 #define CORE_BUILD_WAIT_MS 20000
 struct core_draft {
     struct function *function;
-    struct str code; /* decoded bytes; 1 .. CODE_MAX */
+    struct str code; /* decoded bytes; 1 .. CODE_MAX; empty (p NULL) where there is an image */
+    /* OCI reference ("alpine:3.20", "registry.example.com/team/resize@sha256:…"): version 1 is what
+     * it says now (a tag is resolved to a digest when it is built, and stays). Beside code it is
+     * only remembered: the code runs. Copied. runtime "image" where the function has no other (its
+     * handler may be ""); function->format says what its container speaks. */
+    const char *image;
     struct trigger **triggers;
     size_t n_triggers;
     bool wait_build;
@@ -143,7 +148,8 @@ void core_function_create(struct core *c, struct loop *loop, const struct princi
  */
 struct core_update {
     struct function *function;
-    struct str code; /* p NULL: unchanged */
+    struct str code;   /* p NULL: unchanged */
+    const char *image; /* NULL: unchanged; else a new version, as in core_draft */
     bool triggers_given;
     struct trigger **triggers;
     size_t n_triggers;
@@ -157,9 +163,10 @@ void core_function_delete(struct core *c, struct loop *loop, const struct princi
                           uint32_t no, void (*done)(void *arg, const struct error *err), void *arg);
 
 /* NUMBER 0 = the next one. Not activated by itself. `done` once stored: its build runs or is in
- * the queue, both BUILD_RUNNING. ERR_CONFLICT: the number is used. */
+ * the queue, both BUILD_RUNNING. ERR_CONFLICT: the number is used. CODE and IMAGE (may be NULL) as
+ * in core_draft; both are copied. */
 void core_version_deploy(struct core *c, struct loop *loop, const struct principal *who,
-                         uint32_t function_no, uint32_t number, struct str code,
+                         uint32_t function_no, uint32_t number, struct str code, const char *image,
                          void (*done)(void *arg, const struct error *err, const struct version *v),
                          void *arg);
 /* One of the function, by its row, or by its number where VERSION_NO is 0. */

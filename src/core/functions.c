@@ -9,7 +9,7 @@ int function_check(struct function *f, struct error *err) {
     if (check_name(str_of(f->workspace), "workspace", err) < 0 ||
         check_name(str_of(f->project), "project", err) < 0 ||
         check_name(str_of(f->name), "name", err) < 0 ||
-        check_handler(str_of(f->handler), err) < 0 || check_env(&f->env, err) < 0 ||
+        check_env(&f->env, err) < 0 ||
         check_labels(&f->labels, "labels", err) < 0 ||
         check_labels(&f->annotations, "annotations", err) < 0)
         return -1;
@@ -18,6 +18,11 @@ int function_check(struct function *f, struct error *err) {
         return error_field(err, ERR_INVALID_RUNTIME, "runtime", "there is no runtime '%s'",
                            f->runtime ? f->runtime : "");
     f->kind = (enum runtime_kind)kind;
+    if (f->kind == RUNTIME_IMAGE && !f->handler)
+        f->handler = x_strdup("");
+    bool has_handler = f->kind != RUNTIME_IMAGE || f->handler[0];
+    if (has_handler && check_handler(str_of(f->handler), err) < 0)
+        return -1;
     if (f->timeout_ms > TIMEOUT_MS_MAX)
         return error_field(err, ERR_INVALID, "timeout", "timeout is at most %u s",
                            TIMEOUT_MS_MAX / 1000);
@@ -29,7 +34,17 @@ int function_check(struct function *f, struct error *err) {
     return 0;
 }
 
-int code_check(struct str code, struct error *err) {
+const char *image_that_runs(struct str code, const char *image) {
+    return code.len == 0 && image && image[0] ? image : NULL;
+}
+
+int code_check(struct str code, const char *image, enum runtime_kind kind, struct error *err) {
+    if (image && image_ref_check(str_of(image), err) < 0)
+        return -1;
+    if (image_that_runs(code, image))
+        return 0;
+    if (kind == RUNTIME_IMAGE)
+        return error_field(err, ERR_INVALID, "image", "runtime 'image' runs an image: name one");
     if (code.len == 0)
         return error_field(err, ERR_INVALID, "code", "code is empty");
     if (code.len > CODE_MAX)
@@ -78,6 +93,7 @@ struct create {
     struct change ch;
     struct function *f; /* ours alone until it is published */
     struct blob *code;
+    char *image; /* or NULL */
     struct trigger **triggers;
     size_t n_triggers;
     bool wait_build;
@@ -91,6 +107,7 @@ static void create_free(struct create *op) {
     change_done(&op->ch);
     function_unref(op->f);
     blob_unref(op->code);
+    free(op->image);
     triggers_free(op->triggers, op->n_triggers);
     free(op->wait.log);
     free(op);
@@ -98,7 +115,10 @@ static void create_free(struct create *op) {
 
 static int create_run(struct change *ch, struct store *s, struct error *err) {
     struct create *op = container_of(ch, struct create, ch);
-    struct version v = {.number = 1, .build = BUILD_RUNNING, .created_us = op->f->created_us};
+    struct version v = {.number = 1,
+                        .build = BUILD_RUNNING,
+                        .created_us = op->f->created_us,
+                        .image = op->image};
     struct str code = str_n(op->code->bytes, op->code->len);
     if (store_function_insert(s, op->f, err) < 0)
         return -1;
@@ -108,7 +128,6 @@ static int create_run(struct change *ch, struct store *s, struct error *err) {
         triggers_insert(s, op->triggers, op->n_triggers, op->f->no, err) < 0)
         return -1;
     op->version_no = v.no;
-    version_done(&v);
     return change_event(ch, s, op->f->no, "created", 1, err, "Function %s created", op->f->name);
 }
 
@@ -120,7 +139,8 @@ static void create_publish(struct change *ch) {
     triggers_newest_first(op->triggers, op->n_triggers);
     op->triggers = NULL;
     op->n_triggers = 0;
-    code_cache_put(ch->core, op->version_no, op->code);
+    if (!op->f->image)
+        code_cache_put(ch->core, op->version_no, op->code);
     registry_add(&ch->core->registry, ch->fn);
 }
 
@@ -141,9 +161,9 @@ static void create_finish(struct change *ch, const struct error *err) {
         return;
     }
     struct core *c = ch->core;
-    engine_warm(c->engine, op->f->kind);
+    engine_warm(c->engine, op->f->image ? RUNTIME_IMAGE : op->f->kind);
     op->wait.over = create_built;
-    build_enqueue(c, ch->fn, op->f, op->version_no, 1, true, false,
+    build_enqueue(c, ch->fn, op->f, op->version_no, 1, op->f->image, true, false,
                   op->wait_build ? &op->wait : NULL, ch->loop);
     if (op->wait_build)
         return;
@@ -177,12 +197,16 @@ void core_function_create(struct core *c, struct loop *loop, const struct princi
     op->arg = arg;
     draft_defaults(c, op->f);
     if (core_refuses(c, &err) < 0 || function_check(op->f, &err) < 0 ||
-        code_check(draft->code, &err) < 0 ||
+        code_check(draft->code, draft->image, op->f->kind, &err) < 0 ||
         triggers_check(c, op->triggers, op->n_triggers, op->f, &err) < 0) {
         change_fail(&op->ch, &err);
         return;
     }
     op->code = blob_new(draft->code);
+    op->image = draft->image ? x_strdup(draft->image) : NULL;
+    free(op->f->image);
+    const char *runs = image_that_runs(draft->code, draft->image);
+    op->f->image = runs ? x_strdup(runs) : NULL;
     change_start(&op->ch);
 }
 

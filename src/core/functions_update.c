@@ -11,7 +11,8 @@
 struct update {
     struct change ch;
     struct function *f; /* ours alone until it is published */
-    struct blob *code;
+    struct blob *code; /* of a new version; empty where it is an image; NULL: there is none */
+    char *image;       /* of the new version, or NULL */
     bool triggers_given, wait_build;
     struct trigger **triggers;
     size_t n_triggers;
@@ -27,12 +28,16 @@ static void update_free(struct update *op) {
     change_done(&op->ch);
     function_unref(op->f);
     blob_unref(op->code);
+    free(op->image);
     triggers_free(op->triggers, op->n_triggers);
     free(op->wait.log);
     free(op);
 }
 
+/* An image does not look at handler and runtime. */
 static bool loads_otherwise(const struct function *a, const struct function *b) {
+    if (b->image)
+        return false;
     return a->kind != b->kind || strcmp(a->handler, b->handler) != 0;
 }
 
@@ -46,6 +51,8 @@ static void take_state(struct function *f, const struct function *now) {
     f->last_number = now->last_number;
     f->created_us = now->created_us;
     f->deployed_us = now->deployed_us;
+    free(f->image);
+    f->image = now->image ? x_strdup(now->image) : NULL;
 }
 
 static int merge(struct update *op, const struct function *now, struct error *err) {
@@ -85,6 +92,7 @@ static bool first_only(void *arg, const struct version *v) {
     struct update *op = arg;
     op->version_no = v->no;
     op->number = v->number;
+    op->image = version_is_image(v) ? x_strdup(v->image) : NULL;
     return false;
 }
 
@@ -94,12 +102,12 @@ static int add_version(struct update *op, struct store *s, struct error *err) {
                         .number = f->last_number,
                         .build = BUILD_RUNNING,
                         .created_us = f->updated_us,
-                        .code_len = op->code->len};
+                        .code_len = op->code->len,
+                        .image = op->image};
     if (store_version_insert(s, &v, str_n(op->code->bytes, op->code->len), err) < 0)
         return -1;
     op->version_no = v.no;
     op->number = v.number;
-    version_done(&v);
     return change_event(&op->ch, s, f->no, "deployed", op->number, err, "Version v%u deployed",
                         op->number);
 }
@@ -136,7 +144,7 @@ static void publish(struct change *ch) {
         op->triggers = NULL;
         op->n_triggers = 0;
     }
-    if (op->code)
+    if (op->code && op->code->len)
         code_cache_put(ch->core, op->version_no, op->code);
     registry_publish(ch->core, ch->fn, &p);
 }
@@ -146,6 +154,11 @@ static void answer(struct update *op) {
     op->done(op->arg, NULL, f);
     function_unref(f);
     update_free(op);
+}
+
+/* What the new version runs, or NULL: code. */
+static const char *new_image(const struct update *op) {
+    return op->code && op->code->len ? NULL : op->image;
 }
 
 static void built(struct build_wait *w, bool in_time) {
@@ -164,9 +177,9 @@ static void finish(struct change *ch, const struct error *err) {
     free(op->wait.log);
     op->wait = (struct build_wait){.over = built};
     if (op->version_no)
-        build_enqueue(ch->core, ch->fn, op->f, op->version_no, op->number, true, false,
-                      wait ? &op->wait : NULL, ch->loop);
-    engine_warm(ch->core->engine, op->f->kind);
+        build_enqueue(ch->core, ch->fn, op->f, op->version_no, op->number, new_image(op), true,
+                      false, wait ? &op->wait : NULL, ch->loop);
+    engine_warm(ch->core->engine, new_image(op) ? RUNTIME_IMAGE : op->f->kind);
     if (!wait)
         answer(op);
 }
@@ -205,7 +218,7 @@ static void begin(struct update *op) {
         struct function *probe = function_clone(op->f);
         op->checked_no = now->active_no;
         op->wait.over = checked;
-        build_enqueue(c, op->ch.fn, probe, now->active_no, now->active_number, false, true,
+        build_enqueue(c, op->ch.fn, probe, now->active_no, now->active_number, NULL, false, true,
                       &op->wait, op->ch.loop);
         function_unref(probe);
     } else {
@@ -214,12 +227,13 @@ static void begin(struct update *op) {
     function_unref(now);
 }
 
-static int check_update(struct update *op, struct str code, struct error *err) {
+static int check_update(struct update *op, struct str code, const char *image,
+                        struct error *err) {
     struct core *c = op->ch.core;
     if (core_refuses(c, err) < 0 || change_needs_function(&op->ch, err) < 0 ||
         function_check(op->f, err) < 0)
         return -1;
-    if (code.p && code_check(code, err) < 0)
+    if ((code.p || image) && code_check(code, image, op->f->kind, err) < 0)
         return -1;
     return op->triggers_given ? triggers_check(c, op->triggers, op->n_triggers, op->f, err) : 0;
 }
@@ -242,10 +256,11 @@ void core_function_update(struct core *c, struct loop *loop, const struct princi
     op->wait_build = u->wait_build;
     op->done = done;
     op->arg = arg;
-    if (check_update(op, u->code, &err) < 0) {
+    if (check_update(op, u->code, u->image, &err) < 0) {
         change_fail(&op->ch, &err);
         return;
     }
-    op->code = u->code.p ? blob_new(u->code) : NULL;
+    op->image = u->image ? x_strdup(u->image) : NULL;
+    op->code = u->code.p || u->image ? blob_new(u->code) : NULL;
     begin(op);
 }

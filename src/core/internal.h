@@ -157,6 +157,7 @@ struct build {
     struct engine_build engine;
     struct core_loop *cl;
     uint32_t version_no, number;
+    char *image;   /* that it is, or NULL: code */
     bool check;    /* only a question: nothing is stored */
     bool activate; /* when it is good */
     bool ok;
@@ -185,10 +186,10 @@ struct build_wait {
     struct loop_task task;
     struct list link;
 };
-/* F: what to load it with. WAIT may be NULL; it is attached before the build can end. */
+/* F: what to load it with; IMAGE: what it is where it is no code, else NULL. WAIT may be NULL; it is attached before the build can end. */
 void build_enqueue(struct core *c, struct core_fn *fn, struct function *f, uint32_t version_no,
-                   uint32_t number, bool activate, bool check, struct build_wait *wait,
-                   struct loop *loop);
+                   uint32_t number, const char *image, bool activate, bool check,
+                   struct build_wait *wait, struct loop *loop);
 /* A version that is not being built is over at once, with ok false. */
 void build_wait_for(struct core *c, struct build_wait *w, struct loop *loop, uint32_t version_no);
 void build_wait_attach(struct build_wait *w, struct core *c, struct loop *loop, struct list *to);
@@ -211,6 +212,9 @@ void code_cache_put(struct core *c, uint32_t version_no, struct blob *code);
 /* As engine_config.fetch_code. */
 void code_fetch(void *user, struct loop *loop, uint32_t version_no,
                 void (*ready)(void *arg, struct blob *code), void *arg);
+
+/* ---- kv.c ---- */
+void kv_ask(void *user, struct loop *loop, struct engine_kv *kv); /* as engine_config.kv */
 
 /* ---- history.c ---- */
 struct history_batch {

@@ -13,6 +13,7 @@ struct deploy {
     struct change ch;
     uint32_t number;
     struct blob *code;
+    char *image; /* or NULL */
     struct function *next;
     struct version v;
     void (*done)(void *arg, const struct error *err, const struct version *v);
@@ -39,7 +40,8 @@ static int deploy_run(struct change *ch, struct store *s, struct error *err) {
                              .number = op->number,
                              .build = BUILD_RUNNING,
                              .created_us = clock_real_us(),
-                             .code_len = op->code->len};
+                             .code_len = op->code->len,
+                             .image = op->image ? x_strdup(op->image) : NULL};
     if (store_version_insert(s, &op->v, str_n(op->code->bytes, op->code->len), err) < 0 ||
         store_function_update(s, op->next, err) < 0)
         return -1;
@@ -50,25 +52,35 @@ static int deploy_run(struct change *ch, struct store *s, struct error *err) {
 static void deploy_publish(struct change *ch) {
     struct deploy *op = container_of(ch, struct deploy, ch);
     struct publication p = {.function = function_ref(op->next)};
-    code_cache_put(ch->core, op->v.no, op->code);
+    if (op->code->len)
+        code_cache_put(ch->core, op->v.no, op->code);
     registry_publish(ch->core, ch->fn, &p);
 }
 
 static void deploy_finish(struct change *ch, const struct error *err) {
     struct deploy *op = container_of(ch, struct deploy, ch);
     if (!err)
-        build_enqueue(ch->core, ch->fn, op->next, op->v.no, op->number, false, false, NULL,
-                      ch->loop);
+        build_enqueue(ch->core, ch->fn, op->next, op->v.no, op->number,
+                      version_is_image(&op->v) ? op->v.image : NULL, false, false, NULL, ch->loop);
     op->done(op->arg, err, err ? NULL : &op->v);
     version_done(&op->v);
     function_unref(op->next);
     blob_unref(op->code);
+    free(op->image);
     change_done(ch);
     free(op);
 }
 
+static int deploy_check(const struct change *ch, struct str code, const char *image,
+                        struct error *err) {
+    struct function *now = registry_view(&ch->core->registry, ch->fn, NULL);
+    int r = code_check(code, image, now->kind, err);
+    function_unref(now);
+    return r;
+}
+
 void core_version_deploy(struct core *c, struct loop *loop, const struct principal *who,
-                         uint32_t function_no, uint32_t number, struct str code,
+                         uint32_t function_no, uint32_t number, struct str code, const char *image,
                          void (*done)(void *arg, const struct error *err, const struct version *v),
                          void *arg) {
     struct error err;
@@ -82,11 +94,12 @@ void core_version_deploy(struct core *c, struct loop *loop, const struct princip
     op->done = done;
     op->arg = arg;
     if (core_refuses(c, &err) < 0 || change_needs_function(&op->ch, &err) < 0 ||
-        code_check(code, &err) < 0) {
+        deploy_check(&op->ch, code, image, &err) < 0) {
         change_fail(&op->ch, &err);
         return;
     }
     op->code = blob_new(code);
+    op->image = image ? x_strdup(image) : NULL;
     change_start(&op->ch);
 }
 
@@ -98,6 +111,7 @@ struct activate {
     struct function *base;
     struct function *next; /* made in run: the number is in the store */
     uint32_t number;
+    char *image; /* that it is, or NULL */
     struct build_wait wait;
     void (*activated)(void *arg, const struct error *err);
     void (*rolled)(void *arg, const struct error *err, uint32_t number);
@@ -138,6 +152,8 @@ static void make_next(struct activate *op) {
     next->active_number = op->number;
     next->status = FN_READY;
     next->deployed_us = clock_real_us();
+    free(next->image);
+    next->image = op->image ? x_strdup(op->image) : NULL;
     op->next = next;
 }
 
@@ -148,6 +164,8 @@ static int activate_run(struct change *ch, struct store *s, struct error *err) {
         return -1;
     op->number = v.number;
     int r = check_built(op, &v, err);
+    free(op->image);
+    op->image = version_is_image(&v) ? x_strdup(v.image) : NULL;
     version_done(&v);
     if (r < 0)
         return -1;
@@ -175,6 +193,7 @@ static void activate_finish(struct change *ch, const struct error *err) {
     function_unref(op->base);
     function_unref(op->next);
     free(op->wait.log);
+    free(op->image);
     change_done(ch);
     free(op);
 }

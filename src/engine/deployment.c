@@ -9,6 +9,7 @@ struct deployment *deployment_new(struct engine *e, struct function *f, uint32_t
     struct deployment *d = x_alloc(sizeof *d);
     d->refs = 1;
     d->function = function_ref(f);
+    d->kind = f->image ? RUNTIME_IMAGE : f->kind;
     d->version_no = version_no;
     d->version_number = version_number;
     d->memory_bytes = f->memory_bytes ? f->memory_bytes : config->memory_default;

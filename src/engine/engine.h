@@ -25,6 +25,7 @@ struct deployment {
     _Atomic uint32_t refs;
     struct function *function; /* a reference */
     uint32_t version_no, version_number;
+    enum runtime_kind kind; /* that runs it: of its image, else of its function */
     /* what holds for its instances, defaults filled in */
     uint64_t memory_bytes;
     uint32_t cpu_milli, timeout_ms, min_instances, max_instances;
@@ -46,6 +47,7 @@ struct engine_result {
     enum error_code cause;  /* ERR_NONE: the handler returned */
     const char *error_type; /* ERR_FUNCTION: "ValueError"; else NULL */
     const char *error_text; /* a sentence; NULL when cause is ERR_NONE */
+    bool empty;             /* ERR_FUNCTION: a caller by HTTP gets a 500 without a body */
     uint16_t status;
     bool wrapped;
     enum wire_body body_kind;
@@ -109,6 +111,15 @@ struct engine_build {
 };
 void engine_build_start(struct engine_loop *el, struct engine_build *b);
 
+/* ---- what a call asks of its function's key-value stores ---- */
+struct engine_kv {
+    uint32_t function_no;
+    enum wire_kv_op op;
+    struct str store, key, value; /* within the limits of model.h; live until it is answered */
+    /* Once, on the loop that it was asked on. PAYLOAD as of wire.h; borrowed. */
+    void (*answer)(struct engine_kv *kv, enum wire_kv_status status, struct str payload);
+};
+
 /* ---- set-up ---- */
 struct engine_config {
     const char *lib_dir;      /* zygote executables stand here */
@@ -141,6 +152,8 @@ struct engine_config {
      * callee takes its own reference. */
     void (*fetch_code)(void *user, struct loop *loop, uint32_t version_no,
                        void (*ready)(void *arg, struct blob *code), void *arg);
+    /* A call asks: answer later, never before this returns, even when the call is over by then. */
+    void (*kv)(void *user, struct loop *loop, struct engine_kv *kv);
 };
 
 int engine_new(const struct engine_config *config, struct loop **loops, size_t n_loops,

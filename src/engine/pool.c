@@ -206,7 +206,7 @@ static bool start_one(struct pool *p, bool prewarmed, struct error *err) {
         return false;
     }
     handover_want(p, false);
-    struct instance *inst = spare_take(p->el, f->kind, f->network, err);
+    struct instance *inst = spare_take(p->el, p->deployment->kind, f->network, err);
     if (!inst) {
         atomic_fetch_sub(&p->deployment->shared->live, 1);
         return false;

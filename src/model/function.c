@@ -112,6 +112,10 @@ void blob_unref(struct blob *b) {
 }
 
 /* ---- version ---- */
+bool version_is_image(const struct version *v) {
+    return v->image && v->image[0] && v->code_len == 0;
+}
+
 void version_done(struct version *v) {
     free(v->image);
     free(v->build_log);

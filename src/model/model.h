@@ -43,7 +43,8 @@
                                          */
 #define KV_KEY_MAX_LEN 255
 #define KV_VALUE_MAX   (1 * MIB)
-#define KV_KEYS_MAX    10000 /* of one function's store */
+#define KV_KEYS_MAX    10000      /* of one function, in all its stores */
+#define KV_BYTES_MAX   (64 * MIB) /* keys and values of one function */
 
 /* ---- enumerations; *_name() is total, *_parse() returns -1 for an unknown word ---- */
 enum function_status { FN_PENDING, FN_BUILDING, FN_READY, FN_ERROR, FN_DELETING };
@@ -111,7 +112,7 @@ struct function {
     enum network_kind network;
     char *methods; /* that its invocation URL takes: "GET,POST"; NULL: all */
     bool async;    /* a call that does not say is queued (runna's execution_type, iron's type) */
-    char *image;   /* the OCI image it is made of, as its maker wrote it; NULL: of code */
+    char *image;   /* the OCI image that its active version is, as its maker wrote it; NULL: code */
     enum image_format format;
     char *reply_headers; /* JSON object, name → list of values, added to replies; or NULL */
     enum function_status status;
@@ -179,6 +180,8 @@ struct version {
 };
 #define BUILD_LOG_MAX (64 * KIB)
 void version_done(struct version *v); /* frees the strings */
+/* Is it an image that runs? (An image beside code is only remembered.) */
+bool version_is_image(const struct version *v);
 
 struct trigger {
     _Atomic uint32_t refs;
