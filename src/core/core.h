@@ -16,6 +16,7 @@
 #include "store/store.h"
 
 struct core;
+struct workers; /* loop/work.h */
 
 struct core_config {
     const char *version;    /* of kiln: "0.1.0" */
@@ -23,6 +24,7 @@ struct core_config {
     uint64_t history_age_s; /* records, logs, metrics, finished async calls older than this go */
     uint64_t history_bytes; /* history.db is kept below this, the oldest going first */
     uint32_t async_running_max;  /* queued calls running at once, whole server */
+    struct workers *workers;     /* for what blocks; outlives the core */
     uint32_t body_max;           /* bytes of one call's body; shown in the capabilities */
     struct engine_config engine; /* its callbacks are filled in by core */
 };

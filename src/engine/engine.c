@@ -60,6 +60,7 @@ static void loop_part_init(struct engine *e, size_t i) {
     map_init(&el->instances);
     el->read_buf = x_alloc(ENGINE_READ_MAX);
     buf_init(&el->scratch, ENV_TOTAL_MAX + 64 * KIB);
+    usage_init(el);
     for (int k = 0; k < RUNTIME_COUNT; k++)
         zygote_link_init(&el->links[k], el, (enum runtime_kind)k);
 }
@@ -67,6 +68,7 @@ static void loop_part_init(struct engine *e, size_t i) {
 static void loop_part_done(struct engine_loop *el) {
     for (int k = 0; k < RUNTIME_COUNT; k++)
         zygote_link_done(&el->links[k]);
+    usage_done(el);
     instances_done(el);
     pools_done(el);
     groups_done(el);

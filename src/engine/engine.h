@@ -120,6 +120,18 @@ struct engine_kv {
     void (*answer)(struct engine_kv *kv, enum wire_kv_status status, struct str payload);
 };
 
+/* ---- what instances use ---- */
+/* Instances that have worked are looked at every ENGINE_USAGE_MS, and when they end: their control
+ * group's counters, or /proc where there is none. Nothing happens while nobody works. */
+struct engine_usage {
+    uint64_t cpu_us;            /* more than at the last look; the first holds its start */
+    int64_t memory_bytes;       /* change of what it has now; minus all of it at its end */
+    uint64_t memory_peak_bytes; /* the most that it had so far */
+};
+/* Looks now: at those of FUNCTION_NO (0: of all) on this loop that have worked since, at most MAX
+ * of them. */
+void engine_usage_look(struct engine_loop *el, uint32_t function_no, uint32_t max);
+
 /* ---- set-up ---- */
 struct engine_config {
     const char *lib_dir;      /* zygote executables stand here */
@@ -148,6 +160,10 @@ struct engine_config {
     void (*on_log)(void *user, struct loop *loop, const struct deployment *d,
                    const struct ulid *call, const char *instance, enum log_line_level level,
                    struct str text);
+    /* What an instance has used since it was last looked at, after its first call. It is the end of
+     * one when DELTA takes its memory away. May be NULL. */
+    void (*on_usage)(void *user, struct loop *loop, const struct deployment *d,
+                     const struct engine_usage *delta);
     /* Get the code of a version: call ready(arg, blob or NULL) on this loop, at once or later. The
      * callee takes its own reference. */
     void (*fetch_code)(void *user, struct loop *loop, uint32_t version_no,

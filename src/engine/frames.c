@@ -84,6 +84,7 @@ static void flush(struct instance *inst) {
 
 #define LAST_READS_MAX    64  /* far more than a socket holds */
 #define UNASKED_FRAME_MAX MIB /* of what is no result: lines, a traceback */
+#define RESULT_MARGIN     (64 * KIB) /* what a result's frame has besides its body */
 
 static void broken(struct instance *inst, const char *what) {
     instance_kill(inst, ERR_CRASH, "the function's process broke kiln's protocol: %s", what);
@@ -136,10 +137,17 @@ static void finish(struct instance *inst, struct engine_result *r) {
         call_end(call, r);
 }
 
+static void too_large(struct instance *inst) {
+    instance_kill(inst, ERR_LIMIT, "the function's result is larger than %u bytes",
+                  inst->el->engine->config.response_max);
+}
+
 static void on_result(struct instance *inst, const struct wire_frame *f) {
     struct wire_in in = wire_open(f->payload);
     struct engine_result r = {0};
-    if (!parse_result(&in, &r))
+    if (f->payload.len > inst->el->engine->config.response_max + RESULT_MARGIN)
+        too_large(inst);
+    else if (!parse_result(&in, &r))
         broken(inst, "malformed result");
     else
         finish(inst, &r);
@@ -170,6 +178,7 @@ static void on_failed(struct instance *inst, const struct wire_frame *f) {
         inst->exited = true;
     struct engine_result r = {
         .cause = ERR_FUNCTION, .error_type = type_text, .error_text = message_text};
+    r.empty = f->flags & WIRE_FAILED_EMPTY;
     finish(inst, &r);
 }
 
@@ -215,6 +224,11 @@ static void on_log(struct instance *inst, const struct wire_frame *f) {
         output_emit(inst, (enum log_line_level)level, text);
 }
 
+static void on_kv(struct instance *inst, const struct wire_frame *f) {
+    if (!kv_asked(inst, f))
+        broken(inst, "malformed question to the key-value store");
+}
+
 static void on_hello(struct instance *inst) {
     inst->hello = true;
     if (inst->state == INST_SPAWNING && inst->spawned)
@@ -223,7 +237,7 @@ static void on_hello(struct instance *inst) {
 
 static void on_frame(struct instance *inst, const struct wire_frame *f) {
     bool asked = inst->to.len == 0; /* nobody knows the answer before the question is out */
-    bool answers = inst->state == INST_BUSY && f->seq == inst->seq && asked;
+    bool answers = inst->state == INST_BUSY && f->seq == inst->seq && asked && !inst->kv;
     bool loading = inst->state == INST_LOADING && inst->load_sent && asked;
     if (f->type == WIRE_LOG)
         on_log(inst, f);
@@ -231,6 +245,8 @@ static void on_frame(struct instance *inst, const struct wire_frame *f) {
         on_result(inst, f);
     else if (f->type == WIRE_FAILED && answers)
         on_failed(inst, f);
+    else if (f->type == WIRE_KV && answers)
+        on_kv(inst, f);
     else if (f->type == WIRE_HELLO && !inst->hello)
         on_hello(inst);
     else if (f->type == WIRE_READY && loading)
@@ -245,7 +261,8 @@ static void on_frame(struct instance *inst, const struct wire_frame *f) {
  * meanwhile, so the bytes behind are looked at only while it is still ours. */
 static size_t take_frames(struct instance *inst, const char *p, size_t len, size_t *ret_need) {
     struct engine_loop *el = inst->el;
-    uint32_t max = el->engine->config.response_max + 64 * KIB;
+    uint32_t max = el->engine->config.response_max;
+    max = (max > KV_VALUE_MAX ? max : KV_VALUE_MAX) + RESULT_MARGIN;
     size_t at = 0;
     el->reading = inst;
     for (;;) {
@@ -261,8 +278,7 @@ static size_t take_frames(struct instance *inst, const char *p, size_t len, size
             return at;
         if (n < 0) {
             if (need > max && inst->state == INST_BUSY)
-                instance_kill(inst, ERR_LIMIT, "the function's result is larger than %u bytes",
-                              el->engine->config.response_max);
+                too_large(inst);
             else
                 broken(inst, "malformed frame");
             return len;

@@ -25,6 +25,7 @@ static struct instance *instance_new(struct engine_loop *el, enum runtime_kind k
                                      enum zygote_net net) {
     struct instance *inst = x_alloc(sizeof *inst);
     list_init(&inst->link);
+    list_init(&inst->used);
     inst->el = el;
     inst->kind = kind;
     inst->net = net;
@@ -42,6 +43,7 @@ static struct instance *instance_new(struct engine_loop *el, enum runtime_kind k
 
 static void instance_free(struct instance *inst) {
     struct engine_loop *el = inst->el;
+    kv_forget(inst);
     loop_timer_clear(el->loop, &inst->timer);
     if (inst->channel.fd >= 0) {
         loop_io_del(el->loop, &inst->channel);
@@ -52,6 +54,7 @@ static void instance_free(struct instance *inst) {
     fd_close(&inst->pidfd);
     fd_close(&inst->tap);
     list_del(&inst->link);
+    list_del(&inst->used);
     map_del(&el->instances, MAP_KEY(inst->id));
     group_give(el, inst->cgroup);
     buf_done(&inst->in);
@@ -207,6 +210,7 @@ void instance_run(struct instance *inst, struct engine_call *call) {
     call->started_ns = inst->assigned_ns;
     call->cold = inst->calls == 0 && !inst->prewarmed;
     inst->calls++;
+    usage_worked(inst);
     uint64_t limit = call->timeout_ns;
     if (!limit)
         limit = inst->pool->deployment->timeout_ms * NS_PER_MS;
@@ -346,6 +350,7 @@ void instance_exited(struct instance *inst, int status, bool known) {
     tell_owner(inst);
     struct engine_loop *el = inst->el;
     struct pool *p = inst->pool;
+    usage_ended(inst);
     bool released = inst->released;
     if (p && inst->calls == 0 && inst->kill_cause != ERR_CANCELED)
         pool_died_idle(p);
@@ -373,6 +378,7 @@ void instance_detach(struct instance *inst) {
     loop_io_del(el->loop, &inst->out[0].io);
     loop_io_del(el->loop, &inst->out[1].io);
     list_del(&inst->link);
+    list_del(&inst->used);
     map_del(&el->instances, MAP_KEY(inst->id));
     inst->el = NULL;
 }
@@ -380,6 +386,7 @@ void instance_detach(struct instance *inst) {
 void instance_attach(struct instance *inst, struct engine_loop *el) {
     inst->el = el;
     map_put(&el->instances, MAP_KEY(inst->id), inst);
+    usage_worked(inst); /* perhaps it had: it is looked at once too often */
     (void)loop_io_add(el->loop, &inst->channel);
     for (int i = 0; i < 2; i++)
         if (inst->out[i].io.fd >= 0)

@@ -41,6 +41,9 @@
 #define ENGINE_ZYGOTE_RETRY_MS  200u /* first pause before a dead zygote starts again */
 #define ENGINE_ZYGOTE_RETRY_MAX 10000u
 #define ENGINE_EGRESS_RETRY_MS  200u /* pause before kiln-egress starts again */
+#define ENGINE_USAGE_MS         10000u /* how often instances that work are looked at … */
+#define ENGINE_USAGE_TURN       16u    /* … so many a turn of the loop … */
+#define ENGINE_USAGE_PAUSE_MS   2u     /* … with this pause between turns */
 #define ENGINE_INSTANCE_NAME    16
 
 enum instance_state { INST_SPAWNING, INST_SPARE, INST_LOADING, INST_IDLE, INST_BUSY, INST_DYING };
@@ -80,6 +83,7 @@ struct instance {
     struct pool *pool;
     struct engine_build *build;
     struct engine_call *call; /* while BUSY */
+    struct kv_ask *kv;        /* what the call has asked and not heard yet */
     struct ulid call_id;      /* present or last call, for log lines */
     uint32_t seq;             /* of the present call */
     uint64_t calls;
@@ -89,6 +93,10 @@ struct instance {
     uint32_t log_bytes;    /* kept in this call */
     uint64_t output_bytes; /* written in this call */
     bool log_cut;
+    struct list used;    /* in its loop's `used` from a call on until it was looked at */
+    uint64_t cpu_us;     /* told of */
+    int64_t memory_bytes;
+    uint64_t end_cpu_us, end_peak_bytes; /* as the zygote tells at its end */
     /* why it dies */
     enum error_code kill_cause;
     char kill_text[256];
@@ -150,6 +158,8 @@ struct engine_loop {
     char *read_buf;           /* ENGINE_READ_MAX */
     struct instance *reading; /* whose frames are being worked on; NULL once it is not ours */
     struct buf scratch;
+    struct list used; /* instance.used: have worked since they were looked at */
+    struct loop_timer usage_timer;
     bool draining, drained;
     struct loop_timer drain_timer;
 };
@@ -261,6 +271,12 @@ int group_take(struct engine_loop *el, struct cgroup **ret);
 void group_give(struct engine_loop *el, struct cgroup *cg); /* NULL is fine */
 void groups_done(struct engine_loop *el);
 
+/* ---- usage.c ---- */
+void usage_init(struct engine_loop *el);
+void usage_done(struct engine_loop *el);
+void usage_worked(struct instance *inst); /* or may have: it will be looked at */
+void usage_ended(struct instance *inst); /* its last process is gone: what is left to tell */
+
 /* ---- network.c ---- */
 void network_start(struct engine *e);
 void network_stop(struct engine *e);
@@ -289,6 +305,11 @@ void frames_last(struct instance *inst);
 int frames_send(struct instance *inst, enum wire_type type, uint32_t seq, struct str head,
                 struct str tail);
 int frames_send_call(struct instance *inst, struct engine_call *call, uint32_t deadline_ms);
+
+/* ---- kv.c ---- */
+/* Takes a KV frame of the present call. False: it is malformed. */
+bool kv_asked(struct instance *inst, const struct wire_frame *f);
+void kv_forget(struct instance *inst); /* it is gone: the answer is dropped when it comes */
 
 /* ---- pool.c ---- */
 struct pool *pool_of(struct engine_loop *el, struct deployment *d);

@@ -119,14 +119,20 @@ struct forward { /* EXITED of an instance that has changed loops since it was bo
     struct loop_task task;
     struct engine_loop *to;
     uint64_t instance;
-    int wait_status;
+    struct zygote_msg msg;
 };
+
+static void ended(struct instance *inst, const struct zygote_msg *m) {
+    inst->end_cpu_us = m->cpu_us;
+    inst->end_peak_bytes = (uint64_t)m->max_rss_kib * KIB;
+    instance_exited(inst, m->wait_status, true);
+}
 
 static void forwarded(struct loop_task *task) {
     struct forward *f = container_of(task, struct forward, task);
     struct instance *inst = instance_find(f->to, f->instance);
     if (inst)
-        instance_exited(inst, f->wait_status, true);
+        ended(inst, &f->msg);
     free(f);
 }
 
@@ -139,7 +145,7 @@ static void forward_exit(struct engine_loop *from, const struct zygote_msg *m) {
         f->task.run = forwarded;
         f->to = &e->on[i];
         f->instance = m->instance;
-        f->wait_status = m->wait_status;
+        f->msg = *m;
         loop_post(e->on[i].loop, &f->task);
     }
 }
@@ -171,7 +177,7 @@ static void on_message(struct zygote_link *zl, struct zygote_msg *m, int *fds, s
     case ZYGOTE_EXITED:
         inst = instance_find(zl->el, m->instance);
         if (inst)
-            instance_exited(inst, m->wait_status, true);
+            ended(inst, m);
         else
             forward_exit(zl->el, m);
         return;

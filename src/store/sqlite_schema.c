@@ -84,6 +84,15 @@ const char *const sqlite_state_migrations[] = {
     " UNIQUE (workspace, name)) STRICT;"
     "CREATE TABLE counters (name TEXT PRIMARY KEY, value INTEGER NOT NULL)"
     " STRICT, WITHOUT ROWID;",
+
+    /* What functions keep; key_value_use is the sum that the limits are held to. */
+    "CREATE TABLE key_values ("
+    " function_no INTEGER NOT NULL REFERENCES functions ON DELETE CASCADE,"
+    " store TEXT NOT NULL, key BLOB NOT NULL, value BLOB NOT NULL,"
+    " PRIMARY KEY (function_no, store, key)) STRICT;"
+    "CREATE TABLE key_value_use ("
+    " function_no INTEGER PRIMARY KEY REFERENCES functions ON DELETE CASCADE,"
+    " keys INTEGER NOT NULL, bytes INTEGER NOT NULL) STRICT;",
 };
 const int sqlite_state_migrations_n = ARRAY_LEN(sqlite_state_migrations);
 

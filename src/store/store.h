@@ -171,6 +171,19 @@ int store_async_open(struct store *s, uint32_t function_no, uint32_t limit,
                      bool (*visit)(void *arg, const struct async_call *c), void *arg,
                      struct error *err);
 
+/* key-value stores of functions; limits KV_… of model.h, whose breach is ERR_QUOTA */
+/* *RET_FOUND: VISIT (may be NULL) ran with the value. */
+int store_kv_get(struct store *s, uint32_t function_no, struct str store, struct str key,
+                 void (*visit)(void *arg, struct str value), void *arg, bool *ret_found,
+                 struct error *err);
+int store_kv_set(struct store *s, uint32_t function_no, struct str store, struct str key,
+                 struct str value, struct error *err); /* ERR_NOT_FOUND: no such function */
+int store_kv_delete(struct store *s, uint32_t function_no, struct str store, struct str key,
+                    struct error *err); /* of one that is not there: well */
+/* In the order of their bytes. */
+int store_kv_keys(struct store *s, uint32_t function_no, struct str store,
+                  void (*visit)(void *arg, struct str key), void *arg, struct error *err);
+
 /* history: records, newest first */
 int store_invocations_append(struct store *s, const struct invocation *v, size_t n,
                              struct error *err);

@@ -28,6 +28,7 @@ enum wire_type {
     /* server to instance */
     WIRE_LOAD = 1, /* the function; once, first. Answered by READY or LOAD_FAILED. */
     WIRE_CALL = 2, /* one invocation. Answered by RESULT or FAILED with the same seq. */
+    WIRE_KV_ANSWER = 3, /* to a KV of the same seq */
     /* instance to server */
     WIRE_HELLO = 16,       /* the generic process is warm and waits for LOAD; payload: string,
                             * what the interpreter calls itself ("Python 3.11.2", "Node.js 20.1") */
@@ -38,9 +39,13 @@ enum wire_type {
                             * went before as a LOG frame of level error. Flag WIRE_FAILED_LAST: the
                             * process ends with the call and must not be given another */
     WIRE_LOG = 21,         /* payload: u8 enum wire_level, string line without newline */
+    WIRE_KV = 22, /* a call asks the key-value store; one at a time, answered by KV_ANSWER, before
+                   * which the call does not end */
 };
 
-#define WIRE_FAILED_LAST 1
+/* Flags of FAILED. EMPTY: who called by HTTP gets a 500 without a body, as Spin answers. */
+#define WIRE_FAILED_LAST  1
+#define WIRE_FAILED_EMPTY 2
 
 enum wire_level { WIRE_DEBUG = 0, WIRE_INFO = 1, WIRE_WARN = 2, WIRE_ERROR = 3 };
 
@@ -53,7 +58,8 @@ enum wire_level { WIRE_DEBUG = 0, WIRE_INFO = 1, WIRE_WARN = 2, WIRE_ERROR = 3 }
 
 /* CALL payload:
  *   u32 deadline_ms  what is left of the function's time
- *   u8  body_kind    enum wire_body: what the caller says the body is
+ *   u8  body_kind    enum wire_body: what the caller says the body is; with WIRE_PLAIN the event is
+ *                    the body's value itself, and the result is plain data whatever it looks like
  *   string id ("inv-…")  string method  string path
  *   pairs query      decoded, in order, names may repeat
  *   pairs headers    names in lower case, in order, names may repeat
@@ -65,7 +71,26 @@ enum wire_level { WIRE_DEBUG = 0, WIRE_INFO = 1, WIRE_WARN = 2, WIRE_ERROR = 3 }
  *   u8  body_kind    enum wire_body
  *   pairs headers    as the handler named them
  *   string body      JSON: JSON text (UTF-8); TEXT: UTF-8; BYTES: anything; NONE: empty */
-enum wire_body { WIRE_BODY_NONE = 0, WIRE_BODY_JSON = 1, WIRE_BODY_TEXT = 2, WIRE_BODY_BYTES = 3 };
+enum wire_body {
+    WIRE_BODY_NONE = 0,
+    WIRE_BODY_JSON = 1,
+    WIRE_BODY_TEXT = 2,
+    WIRE_BODY_BYTES = 3,
+    WIRE_PLAIN = 0x80, /* added to one of the above, in a CALL only */
+};
+
+/* KV payload:
+ *   u8 op            enum wire_kv_op
+ *   string store     1..NAME_MAX_LEN bytes
+ *   string key       1..KV_KEY_MAX_LEN bytes, UTF-8; empty for KEYS
+ *   string value     up to KV_VALUE_MAX bytes, for SET; else empty
+ *
+ * KV_ANSWER payload:
+ *   u8 status        enum wire_kv_status
+ *   string rest      OK of GET: the value; OK of KEYS: a string for each key, one after the other;
+ *                    FULL and FAILED: a sentence; else empty */
+enum wire_kv_op { WIRE_KV_GET = 1, WIRE_KV_SET, WIRE_KV_DELETE, WIRE_KV_EXISTS, WIRE_KV_KEYS };
+enum wire_kv_status { WIRE_KV_OK, WIRE_KV_NONE /* no such key */, WIRE_KV_FULL, WIRE_KV_FAILED };
 
 /* ---- writing: appends to a buf; the frame's length is patched by wire_end() ---- */
 /* Returns the offset to give to wire_end(), or -EMSGSIZE. */
@@ -106,7 +131,7 @@ bool wire_done(const struct wire_in *in);
 enum zygote_op {
     ZYGOTE_ATTACH = 1,   /* + 1 fd: a further SEQPACKET channel to listen on */
     ZYGOTE_SPAWN = 2,    /* + fds: channel, stdout pipe, stderr pipe, then cgroup.procs files to
-                          * write "0" to (0..3 of them) */
+                          * write "0" to (0..4 of them) */
     ZYGOTE_UP = 16,      /* zygote to server, first: ready; `text` names the interpreter */
     ZYGOTE_SPAWNED = 17, /* + 1 fd pidfd, + 1 fd tap device when egress was asked and made */
     ZYGOTE_SPAWN_FAILED = 18, /* `error` is an errno, `text` the step that failed */
