@@ -42,6 +42,10 @@ bool workers_stopping(const struct workers *w) {
     return atomic_load(&w->stopping);
 }
 
+const _Atomic bool *workers_stop_flag(const struct workers *w) {
+    return &w->stopping;
+}
+
 static void tell_done(struct loop_task *task) {
     struct work *work = container_of(task, struct work, task);
     work->done(work);

@@ -39,6 +39,7 @@ bool workers_take_back(struct workers *w, struct work *work);
 /* An eventfd that is readable from workers_stop() on; for poll(2), never to be read. */
 int workers_cancel_fd(const struct workers *w);
 bool workers_stopping(const struct workers *w);
+const _Atomic bool *workers_stop_flag(const struct workers *w); /* the same, to be looked at */
 /* From any thread, once: nothing new is taken, what waits is dropped, what runs is told. IDLE (may
  * be NULL) is posted to LOOP when the last has ended, after that one's `done` was. */
 void workers_stop(struct workers *w, struct loop *loop, struct loop_task *idle);

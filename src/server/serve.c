@@ -7,6 +7,7 @@
 #include "base/log.h"
 #include "core/core.h"
 #include "http/server.h"
+#include "loop/work.h"
 #include "server/paths.h"
 #include "trigger/http_trigger.h"
 #include <errno.h>
@@ -34,6 +35,7 @@ struct server {
     struct worker workers[LOOPS_MAX];
     struct loop *loops[LOOPS_MAX];
     size_t n_loops, n_threads;
+    struct workers *blocking; /* threads for what blocks */
     struct store *store;
     struct core *core;
     struct api *api;
@@ -42,8 +44,8 @@ struct server {
     struct loop_io signals;
     struct loop_timer last_replies;
     _Atomic uint32_t servers_open;
-    struct loop_task servers_gone;
-    bool draining, core_drained;
+    struct loop_task servers_gone, blocking_idle;
+    bool draining, core_drained, blocking_ended;
 };
 
 /* ---- limits and signals of the process ---- */
@@ -75,7 +77,7 @@ static void stop_loops(struct server *sv) {
 }
 
 static void check_done(struct server *sv) {
-    if (sv->core_drained && atomic_load(&sv->servers_open) == 0)
+    if (sv->core_drained && sv->blocking_ended && atomic_load(&sv->servers_open) == 0)
         stop_loops(sv);
 }
 
@@ -101,9 +103,18 @@ static void replies_late(struct loop_timer *timer) {
     stop_loops(container_of(timer, struct server, last_replies));
 }
 
+static void blocking_idle(struct loop_task *task) {
+    struct server *sv = container_of(task, struct server, blocking_idle);
+    sv->blocking_ended = true;
+    check_done(sv);
+}
+
+/* What blocks is told to end now: before, a call may have waited for it. */
 static void core_drained(void *arg) {
     struct server *sv = arg;
     sv->core_drained = true;
+    sv->blocking_idle = (struct loop_task){.run = blocking_idle};
+    workers_stop(sv->blocking, sv->loops[0], &sv->blocking_idle);
     loop_timer_set(sv->loops[0], &sv->last_replies,
                    loop_now_ns(sv->loops[0]) + LAST_REPLIES_MS * NS_PER_MS);
     check_done(sv);
@@ -152,6 +163,7 @@ static struct core_config core_settings(const struct server *sv) {
         .history_bytes = s->history_bytes,
         .async_running_max = (uint32_t)s->async_running_max,
         .body_max = (uint32_t)s->body_max,
+        .workers = sv->blocking,
         .engine =
             {
                 .lib_dir = sv->paths.lib,
@@ -182,6 +194,8 @@ static struct core_config core_settings(const struct server *sv) {
 }
 
 static int start_core(struct server *sv, struct error *err) {
+    sv->blocking =
+        workers_new((uint32_t)sv->settings->work_threads, (uint32_t)sv->settings->work_queue);
     struct store_config store = {.url = sv->settings->store, .data_dir = sv->paths.data};
     if (store_open(&store, &sv->store, err) < 0)
         return -1;
@@ -307,6 +321,7 @@ static void take_down(struct server *sv) {
         loop_stop(sv->loops[i]);
         pthread_join(sv->workers[i].thread, NULL);
     }
+    workers_free(sv->blocking); /* its last work still speaks to all of these */
     for (size_t i = 0; i < sv->n_loops; i++) {
         http_server_free(sv->workers[i].api);
         http_server_free(sv->workers[i].gateway);

@@ -85,6 +85,11 @@ static const struct setting table[] = {
     {"drain-timeout", KIND_TIME, AT(drain_ms), "30s", 0, 3600000, "TIME",
      "on SIGTERM running calls have so long"},
 
+    {"work-threads", KIND_COUNT, AT(work_threads), "4", 1, 64, "N",
+     "threads for what blocks: builds, registries, remote services"},
+    {"work-queue", KIND_COUNT, AT(work_queue), "1000", 1, 100000, "N",
+     "and what may wait for one of them"},
+
     {"connections-max", KIND_COUNT, AT(connections_max), "10000", 1, 1000000, "N",
      "connections a loop and listener"},
     {"head-timeout", KIND_TIME, AT(head_timeout_ms), "10s", 10, 600000, "TIME",

@@ -21,6 +21,7 @@ struct settings {
     uint64_t history_age_ms, history_bytes;
     uint64_t connections_max, head_timeout_ms, body_timeout_ms, keepalive_ms, write_timeout_ms;
     uint64_t uid_base;
+    uint64_t work_threads, work_queue;
 };
 
 /* Defaults, then the file named by --config, then the command line. ERR_INVALID says which flag or
