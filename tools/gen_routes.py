@@ -6,7 +6,9 @@
 
 NAME is the dialect: `struct dialect dialect_NAME` and a handler `op_NAME_<operationId>` for each
 operation must exist, or the program does not link. Paths become a trie of segments: literals are
-tried before parameters. Extensions read here: x-kiln-role, x-kiln-body-max (see router.h)."""
+tried before parameters. Extensions read here: x-kiln-role, x-kiln-body-max (see router.h), and
+x-kiln-rest, with which the last parameter of an operation's path takes all that is left of it,
+slashes too."""
 
 import pathlib
 import re
@@ -14,17 +16,18 @@ import sys
 
 import yaml
 
-METHODS = ('get', 'put', 'post', 'delete', 'patch')
+METHODS = ('get', 'put', 'post', 'delete', 'patch', 'head', 'options')
 ROLES = {'none': '0', 'viewer': 'ROLE_VIEWER', 'invoker': 'ROLE_INVOKER',
          'developer': 'ROLE_DEVELOPER', 'admin': 'ROLE_ADMIN'}
 BODY_MAX_DEFAULT = 1 << 20
 BODY_WORDS = {'invoke': 'ROUTE_BODY_INVOKE', 'invoke-base64': 'ROUTE_BODY_INVOKE_BASE64'}
 PARAMS_MAX = 4
+REST = object()  # the segment of a parameter that takes the rest of a path
 
 
 class Node:
     def __init__(self, segment):
-        self.segment = segment  # None: a parameter
+        self.segment = segment  # None: a parameter; REST: of all that is left
         self.children = {}
         self.operations = []
         self.path = ''
@@ -60,7 +63,7 @@ def operations(path_of_document):
 def insert(root, path, entry):
     node = root
     params = 0
-    for segment in path.strip('/').split('/'):
+    for segment in path.strip('/').split('/') if path != '/' else []:
         if segment.startswith('{'):
             segment = None
             params += 1
@@ -73,13 +76,13 @@ def insert(root, path, entry):
 
 
 def flatten(root):
-    """Nodes so that the children of one stand together: literals first, the parameter last."""
+    """Nodes so that the children of one stand together: literals first, then the parameter, then
+    the parameter that takes the rest."""
     nodes = [root]
     for node in nodes:
-        node.kids = sorted((c for c in node.children.values() if c.segment is not None),
+        node.kids = sorted((c for c in node.children.values() if isinstance(c.segment, str)),
                            key=lambda c: c.segment)
-        if None in node.children:
-            node.kids.append(node.children[None])
+        node.kids += [node.children[kind] for kind in (None, REST) if kind in node.children]
         node.first = len(nodes) if node.kids else 0
         nodes.extend(node.kids)
     return nodes
@@ -90,21 +93,27 @@ def body_max(op):
     return BODY_WORDS.get(value) or str(int(value))
 
 
+def in_workspace(path):
+    return 'true' if '{workspace' in path else 'false'
+
+
 def write_source(nodes, out):
     routes = []
     lines = ['static const struct route_node nodes[] = {']
     for node in nodes:
         first = len(routes)
         routes += [(e, node) for e in node.operations]
-        segment = f'"{node.segment}", {len(node.segment)}' if node.segment else 'NULL, 0'
+        segment = 'NULL, 0'
+        if isinstance(node.segment, str) and node.segment:
+            segment = f'"{node.segment}", {len(node.segment)}'
         lines.append(f'    {{{segment}, {node.first}, {len(node.kids)}, {first}, '
-                     f'{len(node.operations)}}},')
+                     f'{len(node.operations)}, {int(node.segment is REST)}}},')
     lines.append('};')
     table = ['static const struct route all[] = {']
     for (dialect, path, method, op), _ in routes:
         table.append(f'    {{HTTP_{method.upper()}, "{method.upper()}", "{path}", '
                      f'"{op["operationId"]}", &dialect_{dialect}, '
-                     f'{ROLES[op["x-kiln-role"]]}, {body_max(op)}, '
+                     f'{ROLES[op["x-kiln-role"]]}, {body_max(op)}, {in_workspace(path)}, '
                      f'op_{dialect}_{op["operationId"]}}},')
     table.append('};')
     out.write('/* Made by tools/gen_routes.py. Do not edit. */\n#include "routes.h"\n\n')
