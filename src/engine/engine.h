@@ -160,8 +160,7 @@ struct engine_config {
     void (*on_log)(void *user, struct loop *loop, const struct deployment *d,
                    const struct ulid *call, const char *instance, enum log_line_level level,
                    struct str text);
-    /* What an instance has used since it was last looked at, after its first call. It is the end of
-     * one when DELTA takes its memory away. May be NULL. */
+    /* What an instance has used since it was last looked at. May be NULL. */
     void (*on_usage)(void *user, struct loop *loop, const struct deployment *d,
                      const struct engine_usage *delta);
     /* Get the code of a version: call ready(arg, blob or NULL) on this loop, at once or later. The

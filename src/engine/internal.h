@@ -158,7 +158,8 @@ struct engine_loop {
     char *read_buf;           /* ENGINE_READ_MAX */
     struct instance *reading; /* whose frames are being worked on; NULL once it is not ours */
     struct buf scratch;
-    struct list used; /* instance.used: have worked since they were looked at */
+    struct list used;    /* instance.used: have worked since they were looked at */
+    struct list looking; /* the same: what is left of the present round */
     struct loop_timer usage_timer;
     bool draining, drained;
     struct loop_timer drain_timer;

@@ -81,11 +81,11 @@ static int leaf_number(const struct cgroup *cg, enum controller c, const char *f
 
 static int open_limits(struct cgroup *cg) {
     static const char *const files[][CG_CONTROLLERS] = {
-        [CGROUP_V1] = {"memory.limit_in_bytes", "cpu.cfs_quota_us", "pids.max"},
-        [CGROUP_V2] = {"memory.max", "cpu.max", "pids.max"}};
+        [CGROUP_V1] = {"memory.limit_in_bytes", "cpu.cfs_quota_us", "pids.max", NULL},
+        [CGROUP_V2] = {"memory.max", "cpu.max", "pids.max", NULL}};
     for (size_t c = 0; c < CG_CONTROLLERS; c++) {
         const struct hierarchy *h = of(cg, (enum controller)c);
-        if (!h)
+        if (!h || !files[cg->tree->info.mode][c])
             continue;
         cg->limit[c] = leaf_open(cg, h, files[cg->tree->info.mode][c], O_WRONLY);
         if (cg->limit[c] < 0)
@@ -125,10 +125,10 @@ int cgroup_new(struct cgroup_tree *t, const char *name, struct cgroup **ret) {
         return -EEXIST;
     struct cgroup *cg = x_alloc(sizeof(*cg));
     *cg = (struct cgroup){.tree = t,
-                          .procs = {-1, -1, -1},
-                          .limit = {-1, -1, -1},
+                          .procs = {-1, -1, -1, -1},
+                          .limit = {-1, -1, -1, -1},
                           .swap_limit = -1,
-                          .written = {NO_LIMIT, NO_LIMIT, NO_LIMIT}};
+                          .written = {NO_LIMIT, NO_LIMIT, NO_LIMIT, NO_LIMIT}};
     memcpy(cg->name, name, strlen(name) + 1);
     int r = leaf_make(cg);
     if (r < 0) {
@@ -226,7 +226,7 @@ static uint64_t cpu_us(const struct cgroup *cg) {
     uint64_t n = 0;
     if (cg->tree->info.mode == CGROUP_V2)
         return leaf_number(cg, CG_CPU, "cpu.stat", "usage_usec", &n) == 0 ? n : 0;
-    return leaf_number(cg, CG_CPU, "cpuacct.usage", NULL, &n) == 0 ? n / NS_PER_US : 0;
+    return leaf_number(cg, CG_CPUACCT, "cpuacct.usage", NULL, &n) == 0 ? n / NS_PER_US : 0;
 }
 
 int cgroup_oom_kills(struct cgroup *cg, uint64_t *ret_oom_kills) {
@@ -246,6 +246,16 @@ int cgroup_usage(struct cgroup *cg, uint64_t *ret_cpu_us, uint64_t *ret_mem_peak
     *ret_cpu_us = cpu > cg->cpu_base_us ? cpu - cg->cpu_base_us : 0;
     *ret_mem_peak_bytes = peak;
     return 0;
+}
+
+int cgroup_memory(struct cgroup *cg, uint64_t *ret_bytes) {
+    bool v2 = cg->tree->info.mode == CGROUP_V2;
+    return leaf_number(cg, CG_MEMORY, v2 ? "memory.current" : "memory.usage_in_bytes", NULL,
+                       ret_bytes);
+}
+
+bool cgroup_counts_cpu(const struct cgroup *cg) {
+    return of(cg, cg->tree->info.mode == CGROUP_V2 ? CG_CPU : CG_CPUACCT) != NULL;
 }
 
 /* ---- the end of an instance ---- */

@@ -18,7 +18,7 @@ enum cgroup_mode { CGROUP_NONE = 0, CGROUP_V1 = 1, CGROUP_V2 = 2 };
 #define CGROUP_ID_MAX    64  /* of a tree */
 #define CGROUP_NAME_MAX  64  /* of a leaf */
 #define CGROUP_WHY_MAX   256 /* a sentence */
-#define CGROUP_PROCS_MAX 3   /* cgroup.procs files of a leaf: one on v2, up to three on v1 */
+#define CGROUP_PROCS_MAX 4   /* cgroup.procs files of a leaf: one on v2, up to four on v1 */
 
 struct cgroup_tree;
 struct cgroup;
@@ -60,8 +60,13 @@ size_t cgroup_procs_fds(const struct cgroup *cg, int fds[CGROUP_PROCS_MAX]);
 /* OOM kills in the leaf since cgroup_new() or cgroup_reset(). 0, -EOPNOTSUPP or -errno. */
 int cgroup_oom_kills(struct cgroup *cg, uint64_t *ret_oom_kills);
 /* CPU time used and the highest memory use since then. What the kernel does not tell (memory.peak
- * before Linux 5.19; cpuacct in another v1 hierarchy) is 0. 0 or -errno. */
+ * before Linux 5.19; no cpuacct on v1) is 0. 0 or -errno. */
 int cgroup_usage(struct cgroup *cg, uint64_t *ret_cpu_us, uint64_t *ret_mem_peak_bytes);
+/* Memory in use now, files that it reads included, as counted against the limit. 0, -EOPNOTSUPP
+ * or -errno. */
+int cgroup_memory(struct cgroup *cg, uint64_t *ret_bytes);
+/* Whether cgroup_usage() tells CPU time at all. */
+bool cgroup_counts_cpu(const struct cgroup *cg);
 
 /* SIGKILL to everything in the leaf: cgroup.kill where there is one, else the listed processes
  * until none is left (bounded rounds). Does not wait for them to be gone. 0 or -errno. */

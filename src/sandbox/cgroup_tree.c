@@ -12,7 +12,7 @@
 #include <stdio.h>
 #include <sys/stat.h>
 
-const char *const controller_names[CG_CONTROLLERS] = {"memory", "cpu", "pids"};
+const char *const controller_names[CG_CONTROLLERS] = {"memory", "cpu", "pids", "cpuacct"};
 
 bool cgroup_name_ok(const char *name, size_t max) {
     size_t n = strlen(name);
@@ -140,7 +140,7 @@ static void tree_folder_undo(struct hierarchy *h, const char *name) {
  */
 static void enable(int dir, bool has[CG_CONTROLLERS], bool *ret_busy) {
     char on[1024];
-    for (size_t c = 0; c < CG_CONTROLLERS; c++) {
+    for (size_t c = 0; c < CG_CPUACCT; c++) {
         char word[16];
         int n = snprintf(word, sizeof(word), "+%s", controller_names[c]);
         int r = file_write(dir, "cgroup.subtree_control", word, (size_t)n);
@@ -226,7 +226,7 @@ static void explain(struct cgroup_info *info) {
         return;
     char missing[64] = "";
     const bool has[] = {info->has_memory, info->has_cpu, info->has_pids};
-    for (size_t c = 0; c < CG_CONTROLLERS; c++)
+    for (size_t c = 0; c < ARRAY_LEN(has); c++)
         if (!has[c])
             (void)snprintf(missing + strlen(missing), sizeof(missing) - strlen(missing), "%s%s",
                            missing[0] ? ", " : "", controller_names[c]);
@@ -259,8 +259,10 @@ int cgroup_tree_new(const char *id, struct cgroup_tree **ret) {
     enum cgroup_mode mode = CGROUP_V2;
     if (!find_v2(t)) {
         mode = CGROUP_V1;
-        for (size_t c = 0; c < CG_CONTROLLERS; c++)
+        for (size_t c = 0; c < CG_CPUACCT; c++)
             add_v1(t, (enum controller)c);
+        if (t->n_h) /* counts for those that limit */
+            add_v1(t, CG_CPUACCT);
     }
     fill_info(t, mode);
     *ret = t;

@@ -28,7 +28,7 @@
 #define SANDBOX_MEMLOCK_MAX   (64 * KIB)
 #define SANDBOX_ETC_FILE_MAX  (1 * MIB) /* a file of /etc is copied up to this size */
 #define SANDBOX_OOM_SCORE_ADJ "500"
-#define SANDBOX_CGROUPS_MAX   3
+#define SANDBOX_CGROUPS_MAX   4
 
 #define SANDBOX_TAP_NAME    "eth0"
 #define SANDBOX_TAP_ADDRESS 0x0a00020fu /* 10.0.2.15 */
