@@ -134,6 +134,9 @@ int query_int(struct query *q, int64_t default_value, int64_t *ret, struct error
 #define RECORD_COLUMNS_N 12
 void bind_record(struct query *q, const struct invocation *v);
 void read_record(struct query *q, struct invocation *v);
+/* The number of a queued call that has just been inserted, and what kind its result is. */
+int sqlite_job_insert(struct store *s, const struct async_call *c, struct error *err);
+int sqlite_job_finish(struct store *s, const struct async_call *c, struct error *err);
 /* Bytes of a database that hold something: pages in use times their size. */
 int sqlite_bytes(struct store *s, enum store_db db, uint64_t *ret, struct error *err);
 /* Finished async calls that are too old, or whose results are too much, and old events; at most

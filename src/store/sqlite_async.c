@@ -7,9 +7,11 @@ static const char INSERT[] = "INSERT INTO async_calls (id, function_no, status, 
                              " workspace, " RECORD_COLUMNS ", result_status, input)"
                              " VALUES (?,?,?,?,?, ?,?,?,?,?,?,?,?,?,?,?,?, 0, ?)";
 
+/* of the row of async_calls that stands around it */
+#define JOB_NO " coalesce((SELECT no FROM async_jobs WHERE async_jobs.seq = async_calls.seq), 0)"
 #define SELECT                                                                                     \
     "SELECT seq, id, function_no, status, attempts, workspace, " RECORD_COLUMNS ", result_status," \
-    " result_headers, result_body"
+    " result_headers, result_body," JOB_NO
 static const char GET[] = SELECT ", input FROM async_calls WHERE id = ?";
 static const char PENDING[] = SELECT ", input FROM async_calls WHERE function_no = ?"
                                      " AND status = 0 AND seq > ? ORDER BY seq LIMIT ?";
@@ -65,7 +67,7 @@ int store_async_insert(struct store *s, struct async_call *c, struct error *err)
         return -1;
     }
     c->seq = (uint64_t)sqlite3_last_insert_rowid(STATE(s)->h);
-    return 0;
+    return c->job_no ? sqlite_job_insert(s, c, err) : 0;
 }
 
 static void read_call(struct query *q, struct async_call *c) {
@@ -82,6 +84,7 @@ static void read_call(struct query *q, struct async_call *c) {
     c->result_status = (uint16_t)read_int(q);
     c->result_headers = read_str(q);
     c->result_body = read_str(q);
+    c->job_no = (uint64_t)read_int(q);
     c->input = read_str(q);
 }
 
@@ -137,7 +140,9 @@ int store_async_finish(struct store *s, const struct async_call *c, struct error
     bind_ulid(&q, &c->id);
     if (query_run(&q, err) < 0)
         return -1;
-    return query_changes(&q) ? 0 : no_such_call(err);
+    if (!query_changes(&q))
+        return no_such_call(err);
+    return c->job_no ? sqlite_job_finish(s, c, err) : 0;
 }
 
 int store_async_get(struct store *s, const struct ulid *id,

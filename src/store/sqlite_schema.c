@@ -82,6 +82,17 @@ const char *const sqlite_state_migrations[] = {
     " workspace TEXT NOT NULL, name TEXT NOT NULL, config TEXT NOT NULL,"
     " created_us INTEGER NOT NULL, updated_us INTEGER NOT NULL,"
     " UNIQUE (workspace, name)) STRICT;"
+    "INSERT INTO workspaces (id, name, created_us, updated_us)"
+    " VALUES ('ws-default', 'default', strftime('%s') * 1000000, strftime('%s') * 1000000);"
+    "INSERT OR IGNORE INTO workspaces (id, name, created_us, updated_us)"
+    " SELECT workspace, workspace, min(created_us), min(created_us) FROM functions"
+    " GROUP BY workspace;"
+    "INSERT INTO projects (workspace, name, config, created_us, updated_us)"
+    " VALUES ('ws-default', 'proj-default', '{}', strftime('%s') * 1000000,"
+    " strftime('%s') * 1000000);"
+    "INSERT OR IGNORE INTO projects (workspace, name, config, created_us, updated_us)"
+    " SELECT workspace, project, '{}', min(created_us), min(created_us) FROM functions"
+    " GROUP BY workspace, project;"
     "CREATE TABLE counters (name TEXT PRIMARY KEY, value INTEGER NOT NULL)"
     " STRICT, WITHOUT ROWID;",
 
@@ -93,6 +104,14 @@ const char *const sqlite_state_migrations[] = {
     "CREATE TABLE key_value_use ("
     " function_no INTEGER PRIMARY KEY REFERENCES functions ON DELETE CASCADE,"
     " keys INTEGER NOT NULL, bytes INTEGER NOT NULL) STRICT;",
+
+    /* Queued calls that are jobs. A table of its own: columns that are added to async_calls stand
+     * behind its bodies. */
+    "CREATE TABLE async_jobs ("
+    " no INTEGER PRIMARY KEY,"
+    " seq INTEGER NOT NULL UNIQUE REFERENCES async_calls ON DELETE CASCADE,"
+    " function_no INTEGER NOT NULL, result_kind INTEGER NOT NULL DEFAULT 0) STRICT;"
+    "CREATE INDEX async_jobs_of ON async_jobs (function_no, no);",
 };
 const int sqlite_state_migrations_n = ARRAY_LEN(sqlite_state_migrations);
 
@@ -127,5 +146,11 @@ const char *const sqlite_history_migrations[] = {
     " request BLOB, response BLOB,"
     " PRIMARY KEY (function_no, id)) STRICT, WITHOUT ROWID;"
     "CREATE INDEX executions_no ON executions (no) WHERE no IS NOT NULL;",
+
+    /* CPU time and memory as the kernel counts them. */
+    "ALTER TABLE metrics ADD COLUMN cpu_us INTEGER NOT NULL DEFAULT 0;"
+    "ALTER TABLE metrics ADD COLUMN memory_peak_bytes INTEGER NOT NULL DEFAULT 0;",
+
+    "CREATE INDEX executions_jobs ON executions (function_no, no) WHERE no IS NOT NULL;",
 };
 const int sqlite_history_migrations_n = ARRAY_LEN(sqlite_history_migrations);

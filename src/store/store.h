@@ -149,6 +149,8 @@ struct async_call {
     uint16_t result_status;
     struct str result_headers; /* JSON object name → [values] */
     struct str result_body;
+    uint64_t job_no;         /* of a job; 0: it is none */
+    uint8_t job_result_kind; /* of a job's result_body: enum wire_body */
 };
 int store_async_insert(struct store *s, struct async_call *c, struct error *err);
 /* Oldest pending calls of a function with seq above AFTER; input included. */
@@ -183,6 +185,25 @@ int store_kv_delete(struct store *s, uint32_t function_no, struct str store, str
 /* In the order of their bytes. */
 int store_kv_keys(struct store *s, uint32_t function_no, struct str store,
                   void (*visit)(void *arg, struct str key), void *arg, struct error *err);
+
+/* jobs: calls with a number (core_job_no()). Queued ones stand with the async calls from acceptance
+ * to retention; the others are records and executions of history. */
+struct store_job_row {
+    uint64_t no;
+    struct invocation record; /* status: pending, running, completed, failed */
+    struct str result;        /* p NULL: none, or not kept; lives until the visitor returns */
+    uint8_t result_kind;      /* of a queued one: enum wire_body; else it is JSON text */
+    bool queued;
+};
+/* ERR_NOT_FOUND, field "job". */
+int store_job_get(struct store *s, uint64_t no,
+                  void (*visit)(void *arg, const struct store_job_row *j), void *arg,
+                  struct error *err);
+/* Of a function, highest number first, from below BEFORE (0: the highest) on; of the queued ones,
+ * or of the others. */
+int store_job_each(struct store *s, bool queued, uint32_t function_no, uint64_t before,
+                   bool (*visit)(void *arg, const struct store_job_row *j), void *arg,
+                   struct error *err);
 
 /* history: records, newest first */
 int store_invocations_append(struct store *s, const struct invocation *v, size_t n,
@@ -224,7 +245,12 @@ struct metric_minute {
     uint32_t concurrency_min, concurrency_max; /* calls running at once */
     uint64_t busy_us;          /* sum of running times: avg concurrency = busy / window */
     struct histogram duration; /* µs of running, completed and failed */
+    uint64_t cpu_us;            /* used by its instances, told of in this minute */
+    uint64_t memory_peak_bytes; /* the most that one of them had */
 };
+/* What add means, for those who sum up minutes too: sums, extremes (concurrency_min only of minutes
+ * with calls) and one histogram. */
+void metric_minute_add(struct metric_minute *to, const struct metric_minute *m);
 int store_metrics_merge(struct store *s, const struct metric_minute *v, size_t n,
                         struct error *err);
 int store_metrics_each(struct store *s, uint32_t function_no, int64_t first_minute,
