@@ -111,11 +111,12 @@ function json(v) {
   return text;
 }
 
-function send(seq, v) {
+// PLAIN: an object is never a response.
+function send(seq, v, plain) {
   if (v === undefined || v === null) return frames.result(seq, 200, false, JSON_, NO_HEADERS, 'null');
   if (typeof v === 'string') return frames.result(seq, 200, false, TEXT, NO_HEADERS, v);
   if (typeof v !== 'object') return frames.result(seq, 200, false, JSON_, NO_HEADERS, json(v));
-  const status = responseStatus(v);
+  const status = plain ? 0 : responseStatus(v);
   if (status === 0) {
     if (isBytes(v)) return frames.result(seq, 200, false, BYTES, NO_HEADERS, bytesOf(v));
     return frames.result(seq, 200, false, JSON_, NO_HEADERS, json(v));
@@ -128,4 +129,4 @@ function send(seq, v) {
   else frames.result(seq, status, true, TEXT, headers, body);
 }
 
-module.exports = { send, NONE, JSON: JSON_, TEXT, BYTES };
+module.exports = { send, NONE, JSON: JSON_, TEXT, BYTES, PLAIN: 0x80 };

@@ -26,6 +26,7 @@ const FAILED_TEXT_MAX = 16 << 10;
 const appDir = process.argv[2] ?? '/tmp/app';
 const fn = { name: '', version: '', workspace: '', handler: null, style: 2 };
 const input = new frames.Gatherer();
+let plain = false; // WIRE_PLAIN of the call that runs
 let busy = false; // a call waits for its promise or callback, or LOAD for an import
 let loaded = false;
 let heldSince = 0;
@@ -135,7 +136,7 @@ function fail(seq, e) {
 function succeed(seq, value) {
   output.endCall();
   try {
-    result.send(seq, value);
+    result.send(seq, value, plain);
   } catch (e) {
     fail(seq, e);
   }
@@ -159,7 +160,7 @@ function callback(seq) {
 }
 
 function handleCall(r, seq) {
-  const deadlineMs = r.u32(), kind = r.u8();
+  const deadlineMs = r.u32(), flags = r.u8(), kind = flags & ~result.PLAIN;
   const id = r.string(), method = r.string(), path = r.string();
   const query = readPairs(r, false), headers = readPairs(r, true);
   const bytes = r.bytes();
@@ -167,8 +168,10 @@ function handleCall(r, seq) {
   if (kind > result.BYTES) throw new frames.Malformed();
   const raw = bytes.length === 0 ? EMPTY : Buffer.from(bytes);
   frames.channel.seq = seq;
+  plain = (flags & result.PLAIN) !== 0; // one call at a time: it holds until this one is answered
   try {
-    const event = new Event(bodyValue(kind, raw), headers, method, path, query, raw);
+    const body = bodyValue(kind, raw);
+    const event = plain ? body : new Event(body, headers, method, path, query, raw);
     const context = new Context(id, deadlineMs);
     const value = fn.style === 3 ? fn.handler(event, context, callback(seq)) : fn.handler(event, context);
     if (value !== null && typeof value === 'object' && typeof value.then === 'function') {

@@ -269,34 +269,46 @@ static int set_keys(PyObject *event, PyObject *const values[5]) {
     return r;
 }
 
-PyObject *event_from_call(struct str payload) {
+static PyObject *event_new(void) {
+    return PyDict_Type.tp_new(&event_type, NULL, NULL);
+}
+
+bool event_from_call(struct str payload, struct call *ret) {
     struct wire_in in = wire_open(payload);
     uint32_t deadline_ms = wire_get_u32(&in);
-    enum wire_body kind = wire_get_u8(&in);
+    uint8_t flags = wire_get_u8(&in);
+    enum wire_body kind = flags & ~WIRE_PLAIN;
     struct str id = wire_get_str(&in), method = wire_get_str(&in), path = wire_get_str(&in);
     PyObject *query = read_pairs(&in, false);
     PyObject *headers = query ? read_pairs(&in, true) : NULL;
     struct str body = wire_get_str(&in);
     bool ok = headers && wire_done(&in) && kind <= WIRE_BODY_BYTES;
-    PyObject *self = ok ? PyDict_Type.tp_new(&event_type, NULL, NULL) : NULL;
+    PyObject *self = ok ? event_new() : NULL;
 
+    *ret = (struct call){.plain = flags & WIRE_PLAIN};
     if (!self) {
         Py_XDECREF(query);
         Py_XDECREF(headers);
-        return NULL;
+        return false;
     }
     struct event *e = (struct event *)self;
     e->context = context_new(id, deadline_ms);
     e->raw_body = PyBytes_FromStringAndSize(body.p, (Py_ssize_t)body.len);
-    PyObject *const values[] = {e->raw_body ? body_value(kind, e->raw_body) : NULL, headers,
-                                text_of(method), text_of(path), query};
-    if (set_keys(self, values) < 0 || !e->context)
-        Py_CLEAR(self);
-    return self;
+    PyObject *value = e->raw_body ? body_value(kind, e->raw_body) : NULL;
+    PyObject *const values[] = {Py_XNewRef(value), headers, text_of(method), text_of(path), query};
+    ok = set_keys(self, values) == 0 && e->context;
+    if (ok) {
+        ret->context = Py_NewRef(e->context);
+        ret->event = Py_NewRef(ret->plain ? value : self);
+    }
+    Py_XDECREF(value);
+    Py_DECREF(self);
+    return ok;
 }
 
-PyObject *event_context(PyObject *event) {
-    return ((struct event *)event)->context;
+void call_done(struct call *c) {
+    Py_CLEAR(c->event);
+    Py_CLEAR(c->context);
 }
 
 int event_set_function(struct str name, struct str version, struct str workspace,

@@ -22,10 +22,16 @@ int event_set_function(struct str name, struct str version, struct str workspace
 /* The JSON scanner: callable (text, index) → (value, end), raising on what is not JSON. */
 void event_set_scanner(PyObject *scan);
 
-/* New reference to the Event of a CALL payload, or NULL: with an exception set, or without one
- * when the payload is malformed. */
-PyObject *event_from_call(struct str payload);
-PyObject *event_context(PyObject *event); /* borrowed */
+/* What one CALL gives to the handler. */
+struct call {
+    PyObject *event;   /* an Event, or with WIRE_PLAIN the body's value */
+    PyObject *context; /* a Context */
+    bool plain;        /* WIRE_PLAIN: the result is plain data too */
+};
+/* Fills *RET with new references. False: with an exception set, or without one when the payload is
+ * malformed; *RET has no references then. */
+bool event_from_call(struct str payload, struct call *ret);
+void call_done(struct call *c);
 
 /* str of UTF-8, or of Latin-1 where it is not UTF-8; new reference */
 PyObject *text_of(struct str s);

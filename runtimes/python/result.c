@@ -214,8 +214,8 @@ static int fill_response(struct result *r, PyObject *dict) {
     return set_body(r, body ? body : Py_None);
 }
 
-static int fill_result(struct result *r, PyObject *v) {
-    long status = PyDict_Check(v) ? response_status(v) : 0;
+static int fill_result(struct result *r, PyObject *v, bool plain) {
+    long status = !plain && PyDict_Check(v) ? response_status(v) : 0;
     if (status < 0)
         return -1;
     r->status = status ? (uint16_t)status : 200;
@@ -246,13 +246,13 @@ static int send_frame(uint32_t seq, const struct result *r) {
     return buf_error(chan_frame(WIRE_RESULT, seq, head, buf_str(r->body)));
 }
 
-int result_send(uint32_t seq, PyObject *result) {
+int result_send(uint32_t seq, PyObject *result, bool plain) {
     static struct buf headers = {.max = 1 * MIB}, body = {.max = WIRE_FRAME_MAX};
     struct result r = {.headers = &headers, .body = &body};
 
     buf_clear(&headers);
     buf_clear(&body);
-    int e = fill_result(&r, result);
+    int e = fill_result(&r, result, plain);
     if (e == 0)
         e = send_frame(seq, &r);
     if (body.cap > SCRATCH_KEEP_MAX)

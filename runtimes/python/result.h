@@ -20,7 +20,8 @@
 
 #include "wire/wire.h"
 
-/* Appends the frame to the channel. 0, or -1 with an exception saying what cannot be encoded. */
-int result_send(uint32_t seq, PyObject *result);
+/* Appends the frame to the channel. PLAIN: a dict is never a response. 0, or -1 with an exception
+ * saying what cannot be encoded. */
+int result_send(uint32_t seq, PyObject *result, bool plain);
 
 #endif

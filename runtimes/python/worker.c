@@ -179,8 +179,8 @@ static void fail_call(uint32_t seq) {
     Py_XDECREF(trace);
 }
 
-static PyObject *call_handler(PyObject *event) {
-    PyObject *args[] = {event, event_context(event)};
+static PyObject *call_handler(const struct call *c) {
+    PyObject *args[] = {c->event, c->context};
     PyObject *r = PyObject_Vectorcall(fn.handler, args, (size_t)fn.args, NULL);
     if (!r ||
         (!PyCoro_CheckExact(r) && !(Py_TYPE(r)->tp_as_async && Py_TYPE(r)->tp_as_async->am_await)))
@@ -192,13 +192,13 @@ static PyObject *call_handler(PyObject *event) {
 
 /* Each call has a copy of the context variables of the moment after loading: what one call sets,
  * the next does not see. */
-static PyObject *call_in_context(PyObject *event) {
+static PyObject *call_in_context(const struct call *c) {
     PyObject *vars = PyContext_CopyCurrent();
     if (!vars || PyContext_Enter(vars) < 0) {
         Py_XDECREF(vars);
         return NULL;
     }
-    PyObject *r = call_handler(event);
+    PyObject *r = call_handler(c);
     PyObject *type, *value, *trace;
     PyErr_Fetch(&type, &value, &trace);
     (void)PyContext_Exit(vars);
@@ -209,14 +209,15 @@ static PyObject *call_in_context(PyObject *event) {
 
 static void handle_call(const struct wire_frame *f) {
     chan_set_call(f->seq);
-    PyObject *event = event_from_call(f->payload);
-    if (!event && !PyErr_Occurred())
+    struct call c;
+    bool ok = event_from_call(f->payload, &c);
+    if (!ok && !PyErr_Occurred())
         chan_exit(WORKER_EXIT_PROTOCOL);
-    PyObject *result = event ? call_in_context(event) : NULL;
-    Py_XDECREF(event);
+    PyObject *result = ok ? call_in_context(&c) : NULL;
+    call_done(&c);
     if (result) {
         chan_end_lines();
-        if (result_send(f->seq, result) < 0)
+        if (result_send(f->seq, result, c.plain) < 0)
             fail_call(f->seq);
         Py_DECREF(result);
     } else {
