@@ -71,13 +71,8 @@ enum wire_level { WIRE_DEBUG = 0, WIRE_INFO = 1, WIRE_WARN = 2, WIRE_ERROR = 3 }
  *   u8  body_kind    enum wire_body
  *   pairs headers    as the handler named them
  *   string body      JSON: JSON text (UTF-8); TEXT: UTF-8; BYTES: anything; NONE: empty */
-enum wire_body {
-    WIRE_BODY_NONE = 0,
-    WIRE_BODY_JSON = 1,
-    WIRE_BODY_TEXT = 2,
-    WIRE_BODY_BYTES = 3,
-    WIRE_PLAIN = 0x80, /* added to one of the above, in a CALL only */
-};
+enum wire_body { WIRE_BODY_NONE = 0, WIRE_BODY_JSON = 1, WIRE_BODY_TEXT = 2, WIRE_BODY_BYTES = 3 };
+#define WIRE_PLAIN 0x80 /* added to the body_kind of a CALL */
 
 /* KV payload:
  *   u8 op            enum wire_kv_op
