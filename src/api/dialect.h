@@ -19,7 +19,9 @@ struct dialect {
     const char *const *prefixes; /* of paths that no operation has; the longest wins; NULL ends */
     const char *content_type;    /* of errors */
     bool cors;                   /* browsers of any origin may ask */
-    int workspace_param;         /* index among a path's parameters; -1: ws-default */
+    /* Where a path has {workspace…}: its index among the parameters. Paths without one are about
+     * the token's own workspace (ws-default where the token is for all). -1: ws-default always. */
+    int workspace_param;
     const struct dialect_error *errors; /* [ERR_COUNT], total by test */
     /* Appends the body of an error. WORD is the table's code for it. */
     void (*error_body)(struct buf *out, const struct error *err, const char *word);

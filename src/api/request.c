@@ -23,6 +23,9 @@ static int check_caller(struct request *r, struct error *err) {
     struct str authorization = http_head_get(&r->call->head, "authorization");
     if (core_authenticate(r->core, authorization, &r->who, err) < 0)
         return -1;
+    bool own = r->route->dialect->workspace_param >= 0 && !r->route->in_workspace;
+    if (own && r->who.workspace[0])
+        r->workspace = str_of(r->who.workspace);
     return core_authorize(&r->who, r->workspace, (enum role)r->route->role, err);
 }
 
@@ -39,8 +42,9 @@ static void set_route(struct request *r, const struct route_match *m) {
     memcpy(r->params, m->params, sizeof(r->params));
     r->n_params = m->n_params;
     int index = m->dialect->workspace_param;
-    r->workspace =
-        index >= 0 && (size_t)index < r->n_params ? r->params[index] : STR(DEFAULT_WORKSPACE);
+    r->workspace = index >= 0 && m->route->in_workspace && (size_t)index < r->n_params
+                       ? r->params[index]
+                       : STR(DEFAULT_WORKSPACE);
 }
 
 /* Everything that can be refused is refused here, before the body is read. Until on_call the

@@ -305,6 +305,12 @@ bool json_has_null(const struct json *obj, const char *name) {
     return obj && json_is_null(json_object_get(obj->value, name));
 }
 
+const struct json *json_member(const struct json *obj, const char *name) {
+    void *at = obj ? json_object_iter_at(obj->value, name) : NULL;
+    return at ? add_value(obj->doc, obj, json_object_iter_key(at), 0, json_object_iter_value(at))
+              : NULL;
+}
+
 static bool is_empty(const struct json *v) {
     switch (json_kind(v)) {
     case JSON_KIND_STRING:

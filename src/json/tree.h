@@ -53,6 +53,8 @@ int json_get_enum(const struct json *obj, const char *name, int flags, const cha
 /* For partial updates: whether the member stands there at all, and whether as null. */
 bool json_has(const struct json *obj, const char *name);
 bool json_has_null(const struct json *obj, const char *name);
+/* The member itself, whatever it is; NULL where it is absent or OBJ is no object. */
+const struct json *json_member(const struct json *obj, const char *name);
 
 /* ---- values by themselves: the root, an item, a member in a walk ---- */
 enum json_kind json_kind(const struct json *v);
