@@ -19,6 +19,7 @@ static void build_free(struct build *b) {
     function_unref(b->engine.function);
     function_unref(b->next);
     function_unref(b->base);
+    project_unref(b->engine.project);
     blob_unref(b->engine.code);
     free(b->log);
     free(b->image);
@@ -132,7 +133,7 @@ static void publish_outcome(struct change *ch) {
     if (b->next->active_no) {
         p.set_deployment = true;
         p.deployment =
-            deployment_new(c->engine, b->next, b->next->active_no, b->next->active_number);
+            core_deployment(c, b->next, b->next->active_no, b->next->active_number);
     }
     registry_publish(c, ch->fn, &p);
 }
@@ -224,6 +225,7 @@ void build_enqueue(struct core *c, struct core_fn *fn, struct function *f, uint3
     b->change.publish = publish_outcome;
     b->change.finish = finish_outcome;
     b->engine.function = function_ref(f);
+    b->engine.project = core_project(c, str_of(f->workspace), str_of(f->project));
     b->version_no = version_no;
     b->number = number;
     b->image = image ? x_strdup(image) : NULL;

@@ -2,6 +2,7 @@
 /* Making, starting and freeing the core. */
 
 #include "core/internal.h"
+#include "core/places.h"
 
 void *grow(void *v, size_t n, size_t *cap, size_t size) {
     if (n < *cap)
@@ -86,9 +87,21 @@ static void load_pending(void *arg, uint32_t function_no, uint64_t pending) {
     c->recovered[c->n_recovered++] = (struct pending_count){function_no, pending};
 }
 
+static void load_workspace(void *arg, struct workspace *w) {
+    struct core *c = arg;
+    places_add_workspace(&c->places, w);
+}
+
+static void load_project(void *arg, struct project *p) {
+    struct core *c = arg;
+    places_put_project(&c->places, p);
+}
+
 static int load(struct core *c, void *arg, struct error *err) {
     (void)arg;
-    if (store_function_each(c->store, load_function, c, err) < 0 ||
+    if (store_workspace_each(c->store, load_workspace, c, err) < 0 ||
+        store_project_each(c->store, load_project, c, err) < 0 || jobs_init(c, c->store, err) < 0 ||
+        store_function_each(c->store, load_function, c, err) < 0 ||
         store_trigger_each(c->store, load_trigger, c, err) < 0)
         return -1;
     for (size_t i = 0; i < c->registry.n; i++)
@@ -112,6 +125,7 @@ static int make_engine(struct core *c, struct error *err) {
     struct engine_config *config = &c->config.engine;
     config->user = c;
     config->on_log = core_on_log;
+    config->on_usage = core_on_usage;
     config->fetch_code = code_fetch;
     config->kv = kv_ask;
     if (engine_new(config, c->loops, c->n_loops, &c->engine, err) < 0)
@@ -131,6 +145,8 @@ int core_new(const struct core_config *config, struct store *store, struct loop 
     c->on = x_calloc(n_loops, sizeof *c->on);
     pthread_mutex_init(&c->turns_lock, NULL);
     registry_init(&c->registry);
+    places_init(&c->places);
+    pthread_mutex_init(&c->jobs.lock, NULL);
     builds_init(&c->builds);
     code_cache_init(&c->codes);
     followers_init(&c->followers);
@@ -152,7 +168,7 @@ static void start_function(struct core *c, struct core_fn *fn, bool used[RUNTIME
     used[f->kind] = true;
     if (f->active_no) {
         struct publication p = {.set_deployment = true};
-        p.deployment = deployment_new(c->engine, f, f->active_no, f->active_number);
+        p.deployment = core_deployment(c, f, f->active_no, f->active_number);
         registry_publish(c, fn, &p);
     }
     function_unref(f);
@@ -249,6 +265,8 @@ void core_free(struct core *c) {
     if (c->engine)
         engine_free(c->engine);
     code_cache_done(&c->codes);
+    places_done(&c->places);
+    pthread_mutex_destroy(&c->jobs.lock);
     followers_done(&c->followers);
     pthread_mutex_destroy(&c->turns_lock);
     free(c->unbuilt);

@@ -2,14 +2,14 @@
 /* Making and deleting functions. */
 
 #include "core/functions.h"
+#include "core/places.h"
 #include <stdio.h>
 
 /* ---- shared with functions_update.c ---- */
 int function_check(struct function *f, struct error *err) {
     if (check_name(str_of(f->workspace), "workspace", err) < 0 ||
         check_name(str_of(f->project), "project", err) < 0 ||
-        check_name(str_of(f->name), "name", err) < 0 ||
-        check_env(&f->env, err) < 0 ||
+        check_name(str_of(f->name), "name", err) < 0 || check_env(&f->env, err) < 0 ||
         check_labels(&f->labels, "labels", err) < 0 ||
         check_labels(&f->annotations, "annotations", err) < 0)
         return -1;
@@ -94,6 +94,7 @@ struct create {
     struct function *f; /* ours alone until it is published */
     struct blob *code;
     char *image; /* or NULL */
+    struct places_new made;
     struct trigger **triggers;
     size_t n_triggers;
     bool wait_build;
@@ -108,6 +109,7 @@ static void create_free(struct create *op) {
     function_unref(op->f);
     blob_unref(op->code);
     free(op->image);
+    places_new_done(&op->made);
     triggers_free(op->triggers, op->n_triggers);
     free(op->wait.log);
     free(op);
@@ -115,12 +117,11 @@ static void create_free(struct create *op) {
 
 static int create_run(struct change *ch, struct store *s, struct error *err) {
     struct create *op = container_of(ch, struct create, ch);
-    struct version v = {.number = 1,
-                        .build = BUILD_RUNNING,
-                        .created_us = op->f->created_us,
-                        .image = op->image};
+    struct version v = {
+        .number = 1, .build = BUILD_RUNNING, .created_us = op->f->created_us, .image = op->image};
     struct str code = str_n(op->code->bytes, op->code->len);
-    if (store_function_insert(s, op->f, err) < 0)
+    if (places_ensure(ch->core, s, op->f, &op->made, err) < 0 ||
+        store_function_insert(s, op->f, err) < 0)
         return -1;
     v.function_no = op->f->no;
     v.code_len = code.len;
@@ -133,6 +134,7 @@ static int create_run(struct change *ch, struct store *s, struct error *err) {
 
 static void create_publish(struct change *ch) {
     struct create *op = container_of(ch, struct create, ch);
+    places_made(ch->core, &op->made);
     ch->fn = core_fn_new(function_ref(op->f));
     ch->fn->triggers = op->triggers;
     ch->fn->n_triggers = op->n_triggers;

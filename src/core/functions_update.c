@@ -134,7 +134,7 @@ static void publish(struct change *ch) {
      * bad, publishes what fits the version that then serves. */
     if (f->active_no && f->status != FN_BUILDING) {
         p.set_deployment = true;
-        p.deployment = deployment_new(ch->core->engine, f, f->active_no, f->active_number);
+        p.deployment = core_deployment(ch->core, f, f->active_no, f->active_number);
     }
     if (op->triggers_given) {
         triggers_newest_first(op->triggers, op->n_triggers);

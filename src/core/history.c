@@ -3,6 +3,14 @@
 
 #include "core/internal.h"
 
+static void executions_free(struct history_batch *b) {
+    for (size_t i = 0; i < b->n_executions; i++) {
+        free((char *)b->executions[i].request.p);
+        free((char *)b->executions[i].response.p);
+    }
+    b->n_executions = b->execution_bytes = 0;
+}
+
 static void batch_free(struct history_batch *b) {
     if (!b)
         return;
@@ -11,6 +19,8 @@ static void batch_free(struct history_batch *b) {
     free(b->records);
     free(b->lines);
     free(b->minutes);
+    executions_free(b);
+    free(b->executions);
     buf_done(&b->text);
     free(b);
 }
@@ -25,6 +35,7 @@ static void batch_recycle(struct history *h, struct history_batch *b) {
     for (size_t i = 0; i < b->n_minutes; i++)
         histogram_done(&b->minutes[i].duration);
     b->n_records = b->n_lines = b->n_minutes = 0;
+    executions_free(b);
     buf_clear(&b->text);
     for (size_t i = 0; i < ARRAY_LEN(h->spare) && worth_keeping(b); i++) {
         if (!h->spare[i]) {
@@ -36,12 +47,14 @@ static void batch_recycle(struct history *h, struct history_batch *b) {
 }
 
 static bool empty(const struct history_batch *b) {
-    return !b || (b->n_records == 0 && b->n_lines == 0 && b->n_minutes == 0);
+    return !b ||
+           (b->n_records == 0 && b->n_lines == 0 && b->n_minutes == 0 && b->n_executions == 0);
 }
 
 static bool full(const struct history_batch *b) {
-    return b && (b->n_records >= HISTORY_BATCH_RECORDS || b->text.len >= HISTORY_BATCH_BYTES ||
-                 b->n_lines >= 2 * HISTORY_BATCH_RECORDS);
+    return b &&
+           (b->n_records >= HISTORY_BATCH_RECORDS || b->text.len >= HISTORY_BATCH_BYTES ||
+            b->n_lines >= 2 * HISTORY_BATCH_RECORDS || b->execution_bytes >= HISTORY_BATCH_BYTES);
 }
 
 static int job_run(struct store_job *job, struct store *s, struct error *err) {
@@ -50,6 +63,9 @@ static int job_run(struct store_job *job, struct store *s, struct error *err) {
         return -1;
     if (b->n_lines && store_logs_append(s, b->lines, b->n_lines, err) < 0)
         return -1;
+    for (size_t i = 0; i < b->n_executions; i++)
+        if (store_execution_put(s, &b->executions[i], err) < 0)
+            return -1;
     return b->n_minutes ? store_metrics_merge(s, b->minutes, b->n_minutes, err) : 0;
 }
 
@@ -186,6 +202,25 @@ void history_line(struct core_loop *cl, const struct log_line *l) {
     struct log_line *line = &b->lines[b->n_lines++];
     *line = *l;
     line->message = (struct str){(const char *)(uintptr_t)at, l->message.len};
+    flush_if_full(cl);
+}
+
+static struct str copy_body(struct history_batch *b, struct str body) {
+    if (!body.p || body.len > EXECUTION_BODY_MAX)
+        return STR_NULL;
+    b->execution_bytes += body.len;
+    return str_n(x_memdup(body.len ? body.p : "", body.len), body.len);
+}
+
+/* Where the store cannot keep up, bodies are what is let go first: their records stay. */
+void history_execution(struct core_loop *cl, const struct execution *e) {
+    struct history_batch *b = filling(cl);
+    struct execution mine = *e;
+    bool room = b->execution_bytes < HISTORY_PENDING_MAX && b->n_executions < HISTORY_RECORDS_MAX;
+    mine.request = room ? copy_body(b, e->request) : STR_NULL;
+    mine.response = room ? copy_body(b, e->response) : STR_NULL;
+    b->executions = grow(b->executions, b->n_executions, &b->cap_executions, sizeof mine);
+    b->executions[b->n_executions++] = mine;
     flush_if_full(cl);
 }
 

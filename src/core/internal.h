@@ -44,13 +44,48 @@
 #define TOKENS_MAX            10000u
 #define LOGS_READ_MAX         (64 * MIB) /* text of one answer of core_logs() */
 #define READ_ROWS_MAX         100000u    /* rows of any one answer */
+#define US_PER_MINUTE         INT64_C(60000000)
+#define USAGE_LOOK_MAX        32u        /* instances a loop looks at for one question */
 
 struct core_loop;
+
+/* ---- places.c (places.h) ---- */
+struct place_project {
+    struct project *project;
+    char *key; /* of the map of names */
+    size_t key_len;
+};
+struct places {
+    pthread_rwlock_t lock;
+    struct workspace **workspaces; /* oldest first */
+    size_t n_workspaces, cap_workspaces;
+    struct place_project **projects; /* oldest first */
+    size_t n_projects, cap_projects;
+    struct map by_id;   /* workspaces */
+    struct map by_name; /* workspace NUL project → place_project */
+};
+
+/* ---- execution_keep.c ---- */
+struct job_numbers {
+    pthread_mutex_t lock;
+    uint64_t next, end; /* those that are reserved and not given out */
+    bool reserving;
+    struct store_job job;
+};
+
+/* ---- usage.c ---- */
+struct fn_totals { /* since the start */
+    _Atomic uint64_t invocations, errors, cold_starts, running_us, cpu_us;
+    _Atomic int64_t memory_bytes; /* now */
+};
+void core_on_usage(void *user, struct loop *loop, const struct deployment *d,
+                   const struct engine_usage *delta);
 
 /* ---- registry.c ---- */
 struct core_fn {
     _Atomic uint32_t refs;
     _Atomic uint32_t running; /* calls submitted and not ended, all loops */
+    struct fn_totals totals;
     uint32_t no;
     _Atomic bool gone; /* deleted */
     char *key;         /* of the map of names; under registry.lock as all below */
@@ -82,6 +117,10 @@ struct core_fn *registry_resolve(struct registry *r, uint32_t no, struct functio
 struct function *registry_view(struct registry *r, struct core_fn *fn, struct deployment **ret);
 void registry_add(struct registry *r, struct core_fn *fn /* takes a reference */);
 void registry_remove(struct core *c, struct core_fn *fn);
+
+/* A deployment of F's version with the config of its project. */
+struct deployment *core_deployment(struct core *c, struct function *f, uint32_t version_no,
+                                   uint32_t version_number);
 
 /* What a change makes visible, in one step. All pointers are taken. */
 struct publication {
@@ -139,6 +178,8 @@ struct ask {
     struct loop *loop;
     int (*read)(struct ask *a, struct store *s, struct error *err); /* store thread */
     void (*answer)(struct ask *a, const struct error *err);         /* on `loop`; frees */
+    bool look; /* ask_after_history(): first looks at what instances of … use … */
+    uint32_t look_function; /* … this function; 0: all */
     /* private */
     struct store_job job;
     _Atomic size_t left;
@@ -186,7 +227,8 @@ struct build_wait {
     struct loop_task task;
     struct list link;
 };
-/* F: what to load it with; IMAGE: what it is where it is no code, else NULL. WAIT may be NULL; it is attached before the build can end. */
+/* F: what to load it with; IMAGE: what it is where it is no code, else NULL. WAIT may be NULL; it
+ * is attached before the build can end. */
 void build_enqueue(struct core *c, struct core_fn *fn, struct function *f, uint32_t version_no,
                    uint32_t number, const char *image, bool activate, bool check,
                    struct build_wait *wait, struct loop *loop);
@@ -227,6 +269,8 @@ struct history_batch {
     struct buf text;
     struct metric_minute *minutes;
     size_t n_minutes, cap_minutes;
+    struct execution *executions; /* their bodies are copies */
+    size_t n_executions, cap_executions, execution_bytes;
     struct loop_timer retry;
     struct list link; /* in history.failed while it waits for the timer */
 };
@@ -246,9 +290,14 @@ void history_init(struct core_loop *cl);
 void history_done(struct core_loop *cl);
 void history_record(struct core_loop *cl, const struct invocation *v);
 void history_line(struct core_loop *cl, const struct log_line *l);
+void history_execution(struct core_loop *cl, const struct execution *e);
 /* The row of the function's present minute, to be added to. */
 struct metric_minute *history_minute(struct core_loop *cl, uint32_t function_no, int64_t minute);
 void history_flush(struct core_loop *cl); /* now, however many are in flight */
+
+/* ---- execution_keep.c ---- */
+#define JOBS_RESERVED (64 * KIB) /* numbers that are taken from the store at once */
+int jobs_init(struct core *c, struct store *s, struct error *err); /* before the loops run */
 
 /* ---- calls.c ---- */
 /* Everything that one ended call leaves: record, minute, a line when it was killed. Takes it off
@@ -362,6 +411,8 @@ struct core {
     size_t n_loops;
     struct core_loop *on;
     struct registry registry;
+    struct places places;
+    struct job_numbers jobs;
     struct auth auth;
     struct builds builds;
     struct code_cache codes;

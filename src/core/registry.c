@@ -210,6 +210,13 @@ void registry_publish(struct core *c, struct core_fn *fn, struct publication *p)
     core_look_again(c);
 }
 
+struct deployment *core_deployment(struct core *c, struct function *f, uint32_t version_no,
+                                   uint32_t version_number) {
+    struct deployment *d = deployment_new(c->engine, f, version_no, version_number);
+    d->project = core_project(c, str_of(f->workspace), str_of(f->project));
+    return d;
+}
+
 struct trigger **registry_triggers(struct registry *r, struct core_fn *fn, size_t *ret_n) {
     pthread_rwlock_rdlock(&r->lock);
     size_t n = fn->n_triggers;

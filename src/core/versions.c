@@ -180,7 +180,7 @@ static int activate_run(struct change *ch, struct store *s, struct error *err) {
 static void activate_publish(struct change *ch) {
     struct activate *op = container_of(ch, struct activate, ch);
     struct publication p = {.function = function_ref(op->next), .set_deployment = true};
-    p.deployment = deployment_new(ch->core->engine, op->next, op->version_no, op->number);
+    p.deployment = core_deployment(ch->core, op->next, op->version_no, op->number);
     registry_publish(ch->core, ch->fn, &p);
 }
 

@@ -33,6 +33,7 @@ void deployment_unref(struct deployment *d) {
     if (!d || atomic_fetch_sub_explicit(&d->refs, 1, memory_order_acq_rel) != 1)
         return;
     function_unref(d->function);
+    project_unref(d->project);
     free(d->shared);
     free(d);
 }

@@ -24,6 +24,7 @@ struct engine_loop; /* the engine's part on one loop */
 struct deployment {
     _Atomic uint32_t refs;
     struct function *function; /* a reference */
+    struct project *project;   /* its config goes before the environment; a reference or NULL */
     uint32_t version_no, version_number;
     enum runtime_kind kind; /* that runs it: of its image, else of its function */
     /* what holds for its instances, defaults filled in */
@@ -101,6 +102,7 @@ void engine_cancel(struct engine_loop *el, struct engine_call *call);
 /* ---- a build: load and find the handler in a fresh instance, then end it ---- */
 struct engine_build {
     struct function *function; /* configuration to load with */
+    struct project *project;   /* the same, or NULL; borrowed like it */
     uint32_t version_number;
     struct blob *code;
     /* OK, and what the code and the runtime printed (bounded by BUILD_LOG_MAX) */

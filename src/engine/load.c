@@ -19,12 +19,16 @@ static void env_add(struct load_env *env, const char *key, const char *value) {
     env->count++;
 }
 
-/* The function's own pairs come first: of two the runtimes take the later one. */
-static void put_env(struct buf *b, const struct function *f, uint32_t number) {
+/* Of two pairs with one name the runtimes take the later one: its project's config, the function's
+ * own, what kiln says. */
+static void put_env(struct buf *b, const struct function *f, const struct project *project,
+                    uint32_t number) {
     struct load_env env = {.b = b, .count_at = b->len};
     char id[ID_TEXT_MAX], version[16];
     snprintf(version, sizeof version, "v%u", number);
     wire_u32(b, 0);
+    for (size_t i = 0; project && i < project->config.n; i++)
+        env_add(&env, project->config.v[i].key, project->config.v[i].value);
     for (size_t i = 0; i < f->env.n; i++)
         env_add(&env, f->env.v[i].key, f->env.v[i].value);
     env_add(&env, "FUNCTION_NAME", f->name);
@@ -38,8 +42,9 @@ static void put_env(struct buf *b, const struct function *f, uint32_t number) {
         b->p[env.count_at + (size_t)i] = (char)(env.count >> (8 * i));
 }
 
-static void send_load(struct instance *inst, const struct function *f, uint32_t number,
-                      const struct blob *code, uint8_t flags) {
+static void send_load(struct instance *inst, const struct function *f,
+                      const struct project *project, uint32_t number, const struct blob *code,
+                      uint8_t flags) {
     struct buf *b = &inst->el->scratch;
     char version[16];
     snprintf(version, sizeof version, "v%u", number);
@@ -49,7 +54,7 @@ static void send_load(struct instance *inst, const struct function *f, uint32_t 
     wire_str(b, str_of(version));
     wire_str(b, str_of(f->workspace));
     wire_str(b, str_of(f->handler));
-    put_env(b, f, number);
+    put_env(b, f, project, number);
     inst->load_sent = true;
     int r = frames_send(inst, WIRE_LOAD, 0, buf_str(b), str_n(code->bytes, code->len));
     if (r < 0)
@@ -64,7 +69,8 @@ static void code_ready(void *arg, struct blob *code) {
         if (!inst->spawned || inst->load_sent)
             continue;
         if (code)
-            send_load(inst, p->deployment->function, p->deployment->version_number, code, 0);
+            send_load(inst, p->deployment->function, p->deployment->project,
+                      p->deployment->version_number, code, 0);
         else
             instance_kill(inst, ERR_INTERNAL, "the code of the function could not be read");
     }
@@ -101,7 +107,8 @@ void load_begin(struct instance *inst) {
         limit_data(inst, inst->memory_limit);
     }
     if (!p) {
-        send_load(inst, f, inst->build->version_number, inst->build->code, WIRE_LOAD_CHECK);
+        send_load(inst, f, inst->build->project, inst->build->version_number, inst->build->code,
+                  WIRE_LOAD_CHECK);
     } else if (!p->fetching) {
         p->fetching = true;
         e->config.fetch_code(e->config.user, inst->el->loop, p->deployment->version_no, code_ready,

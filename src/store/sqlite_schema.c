@@ -112,6 +112,13 @@ const char *const sqlite_state_migrations[] = {
     " seq INTEGER NOT NULL UNIQUE REFERENCES async_calls ON DELETE CASCADE,"
     " function_no INTEGER NOT NULL, result_kind INTEGER NOT NULL DEFAULT 0) STRICT;"
     "CREATE INDEX async_jobs_of ON async_jobs (function_no, no);",
+
+    /* Queued calls that others than our own workers may run. */
+    "CREATE TABLE async_tasks ("
+    " seq INTEGER PRIMARY KEY REFERENCES async_calls ON DELETE CASCADE,"
+    " pullers_only INTEGER NOT NULL,"
+    " since_us INTEGER NOT NULL DEFAULT 0, until_us INTEGER NOT NULL DEFAULT 0) STRICT;"
+    "CREATE INDEX async_tasks_until ON async_tasks (until_us, seq);",
 };
 const int sqlite_state_migrations_n = ARRAY_LEN(sqlite_state_migrations);
 
