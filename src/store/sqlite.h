@@ -137,6 +137,13 @@ void read_record(struct query *q, struct invocation *v);
 /* The number of a queued call that has just been inserted, and what kind its result is. */
 int sqlite_job_insert(struct store *s, const struct async_call *c, struct error *err);
 int sqlite_job_finish(struct store *s, const struct async_call *c, struct error *err);
+/* In async_calls.status: waits, and no worker of ours may take it. */
+#define SQLITE_PULLERS_ONLY (-1)
+int sqlite_task_insert(struct store *s, const struct async_call *c, struct error *err);
+int sqlite_task_taken(struct store *s, const struct ulid *id, struct error *err); /* by a worker */
+int sqlite_async_visit(struct store *s, int64_t seq,
+                       void (*visit)(void *arg, const struct async_call *c), void *arg,
+                       struct error *err);
 /* Bytes of a database that hold something: pages in use times their size. */
 int sqlite_bytes(struct store *s, enum store_db db, uint64_t *ret, struct error *err);
 /* Finished async calls that are too old, or whose results are too much, and old events; at most

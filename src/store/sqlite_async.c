@@ -20,16 +20,20 @@ static const char PENDING[] = SELECT ", input FROM async_calls WHERE function_no
 #define NEWEST(status)                                                                             \
     "SELECT * FROM (" SELECT ", NULL FROM async_calls WHERE function_no = ?1 AND status = " status \
     " ORDER BY seq DESC LIMIT ?2)"
-static const char OPEN[] = NEWEST("0") " UNION ALL " NEWEST("1") " ORDER BY 1 DESC LIMIT ?2";
+static const char OPEN[] =
+    NEWEST("0") " UNION ALL " NEWEST("1") " UNION ALL " NEWEST("-1") " ORDER BY 1 DESC LIMIT ?2";
+static const char OF_SEQ[] = SELECT ", input FROM async_calls WHERE seq = ?";
 static const char START[] = "UPDATE async_calls SET status = 1, attempts = attempts + 1,"
                             " started_us = ? WHERE id = ? AND status = 0";
 static const char STATUS[] = "SELECT status FROM async_calls WHERE id = ?";
 static const char FINISH[] = "UPDATE async_calls SET (status, " RECORD_COLUMNS ", result_status,"
                              " result_headers, result_body, input) ="
                              " (?, ?,?,?,?,?,?,?,?,?,?,?,?, ?, ?, ?, NULL) WHERE id = ?";
-/* Through the index on (function_no, status): the table itself holds the bodies. */
+/* Through the index on (function_no, status): the table itself holds the bodies. What somebody has
+ * reserved stays so. */
 static const char RECOVER[] = "UPDATE async_calls SET status = 0, started_us = 0 WHERE status = 1"
-                              " AND function_no IN (SELECT no FROM functions)";
+                              " AND function_no IN (SELECT no FROM functions)"
+                              " AND seq NOT IN (SELECT seq FROM async_tasks WHERE until_us > 0)";
 static const char COUNT[] = "SELECT no, n FROM (SELECT no, (SELECT count(*) FROM async_calls"
                             " WHERE function_no = no AND status = 0) AS n FROM functions)"
                             " WHERE n > 0 ORDER BY no";
@@ -53,7 +57,7 @@ int store_async_insert(struct store *s, struct async_call *c, struct error *err)
     cleanup_query struct query q = query_write(s, STORE_STATE, INSERT);
     bind_ulid(&q, &c->id);
     bind_int(&q, c->function_no);
-    bind_int(&q, c->status);
+    bind_int(&q, c->takers == ASYNC_PULLERS ? SQLITE_PULLERS_ONLY : (int64_t)c->status);
     bind_int(&q, c->attempts);
     bind_text(&q, c->workspace);
     bind_record(&q, &record);
@@ -67,6 +71,8 @@ int store_async_insert(struct store *s, struct async_call *c, struct error *err)
         return -1;
     }
     c->seq = (uint64_t)sqlite3_last_insert_rowid(STATE(s)->h);
+    if (c->takers != ASYNC_WORKERS && sqlite_task_insert(s, c, err) < 0)
+        return -1;
     return c->job_no ? sqlite_job_insert(s, c, err) : 0;
 }
 
@@ -74,7 +80,8 @@ static void read_call(struct query *q, struct async_call *c) {
     c->seq = (uint64_t)read_int(q);
     read_ulid(q, &c->id);
     c->function_no = read_u32(q);
-    c->status = (enum invocation_status)read_int(q);
+    int64_t status = read_int(q);
+    c->status = status < 0 ? INV_PENDING : (enum invocation_status)status;
     c->attempts = read_u32(q);
     read_fixed(q, c->workspace, sizeof(c->workspace));
     read_record(q, &c->record);
@@ -117,7 +124,7 @@ int store_async_start(struct store *s, const struct ulid *id, int64_t at_us, str
     if (query_run(&q, err) < 0)
         return -1;
     if (query_changes(&q))
-        return 0;
+        return sqlite_task_taken(s, id, err);
     cleanup_query struct query there = query_read(s, STORE_STATE, STATUS);
     bind_ulid(&there, id);
     int rc = query_step(&there, err);
@@ -143,6 +150,20 @@ int store_async_finish(struct store *s, const struct async_call *c, struct error
     if (!query_changes(&q))
         return no_such_call(err);
     return c->job_no ? sqlite_job_finish(s, c, err) : 0;
+}
+
+int sqlite_async_visit(struct store *s, int64_t seq,
+                       void (*visit)(void *arg, const struct async_call *c), void *arg,
+                       struct error *err) {
+    cleanup_query struct query q = query_read(s, STORE_STATE, OF_SEQ);
+    bind_int(&q, seq);
+    int rc = query_step(&q, err);
+    if (rc <= 0)
+        return rc < 0 ? -1 : no_such_call(err);
+    struct async_call c = {0};
+    read_call(&q, &c);
+    visit(arg, &c);
+    return 0;
 }
 
 int store_async_get(struct store *s, const struct ulid *id,

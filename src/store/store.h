@@ -137,6 +137,11 @@ int store_token_each(struct store *s, void (*visit)(void *arg, const struct toke
                      void *arg, struct error *err);
 
 /* async calls: durable from acceptance to outcome */
+enum async_takers { /* who may run a queued call */
+    ASYNC_WORKERS,  /* kiln itself */
+    ASYNC_BOTH,     /* whoever is first: a task too */
+    ASYNC_PULLERS,  /* whoever asks for it, kiln never */
+};
 struct async_call {
     uint64_t seq; /* order of acceptance */
     struct ulid id;
@@ -149,6 +154,7 @@ struct async_call {
     uint16_t result_status;
     struct str result_headers; /* JSON object name → [values] */
     struct str result_body;
+    enum async_takers takers; /* at insertion */
     uint64_t job_no;         /* of a job; 0: it is none */
     uint8_t job_result_kind; /* of a job's result_body: enum wire_body */
 };
@@ -185,6 +191,26 @@ int store_kv_delete(struct store *s, uint32_t function_no, struct str store, str
 /* In the order of their bytes. */
 int store_kv_keys(struct store *s, uint32_t function_no, struct str store,
                   void (*visit)(void *arg, struct str key), void *arg, struct error *err);
+
+/* tasks: queued calls that somebody outside runs. One is handed out with a time until which it is
+ * reserved; who has it says when it is done, and shows when it was given to him (its started_us):
+ * after that time somebody else may have it. A worker takes none that is reserved. */
+#define STORE_TASKS_MAX 100 /* handed out at once */
+/* Oldest first: reserves up to LIMIT that nobody has, and marks them running. The first goes
+ * whatever its size, further ones while inputs are under BYTES_MAX. */
+int store_task_take(struct store *s, uint32_t limit, uint64_t bytes_max, int64_t now_us,
+                    int64_t until_us, void (*visit)(void *arg, const struct async_call *c),
+                    void *arg, struct error *err);
+/* Those whose time is over wait again; visits each that workers may have now. *ret_next_us: when
+ * the next one's time is over, 0 = there is none. */
+int store_task_expire(struct store *s, int64_t now_us,
+                      void (*visit)(void *arg, uint32_t function_no), void *arg,
+                      int64_t *ret_next_us, struct error *err);
+/* As store_async_finish() for one that was handed out at SINCE_US (0: whenever). ERR_NOT_FOUND;
+ * ERR_CONFLICT: not handed out, or to somebody else since. */
+int store_task_end(struct store *s, const struct async_call *c, int64_t since_us,
+                   struct error *err);
+int store_task_count(struct store *s, uint64_t *ret, struct error *err); /* ASYNC_PULLERS, open */
 
 /* jobs: calls with a number (core_job_no()). Queued ones stand with the async calls from acceptance
  * to retention; the others are records and executions of history. */
