@@ -92,6 +92,8 @@ policy_made="" log=""
 trap tidy EXIT
 trap 'exit 130' INT TERM
 
+apt() { as_root env DEBIAN_FRONTEND=noninteractive apt-get -q "$@"; }
+
 debian() {
     if [ "$(id -u)" -ne 0 ] && ! command -v sudo >/dev/null; then
         echo "kiln needs these packages, and neither root nor sudo is here to install them:" >&2
@@ -102,10 +104,8 @@ debian() {
     log="$(mktemp)"
     quiet_services
     start_nothing
-    if ! { as_root env DEBIAN_FRONTEND=noninteractive apt-get update -q &&
-        # shellcheck disable=SC2086 # a list of words
-        as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends \
-            $missing; } >"$log" 2>&1; then
+    # shellcheck disable=SC2086 # a list of words
+    if ! { apt update && apt install -y --no-install-recommends $missing; } >"$log" 2>&1; then
         tail -n 30 "$log" >&2
         echo "the packages could not be installed; above is what apt-get said last" >&2
         exit 1
@@ -128,7 +128,7 @@ npm_install() { # SET
     npm_home
     # Optional dependencies are compiled programs that nothing here needs.
     if ! (cd "$folder" && npm ci --ignore-scripts --omit=optional --no-audit --no-fund \
-        --no-update-notifier --fetch-retries=2) >"$log" 2>&1; then
+        --no-update-notifier --fetch-retries=1) >"$log" 2>&1; then
         tail -n 15 "$log" >&2
         return 1
     fi
