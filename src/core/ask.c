@@ -35,6 +35,8 @@ void ask_start(struct ask *a) {
 static void part_run(struct loop_task *task) {
     struct ask_part *part = container_of(task, struct ask_part, task);
     struct ask *a = part->ask;
+    if (a->look)
+        engine_usage_look(part->cl->el, a->look_function, USAGE_LOOK_MAX);
     history_flush(part->cl);
     if (atomic_fetch_sub(&a->left, 1) == 1)
         submit(a, STORE_HISTORY);

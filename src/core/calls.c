@@ -114,6 +114,13 @@ static void note_cold_start(struct core *c, uint32_t us) {
 void call_account(struct core_loop *cl, struct core_fn *fn, const struct deployment *d,
                   const struct invocation *v, const char *instance) {
     uint32_t before = atomic_fetch_sub(&fn->running, 1);
+    struct fn_totals *t = &fn->totals;
+    atomic_fetch_add_explicit(&t->invocations, 1, memory_order_relaxed);
+    atomic_fetch_add_explicit(&t->running_us, v->running_us, memory_order_relaxed);
+    if (v->status != INV_COMPLETED)
+        atomic_fetch_add_explicit(&t->errors, 1, memory_order_relaxed);
+    if (v->cold)
+        atomic_fetch_add_explicit(&t->cold_starts, 1, memory_order_relaxed);
     history_record(cl, v);
     add_minute(cl, d, v, before);
     if (v->cold && v->cause == ERR_NONE)

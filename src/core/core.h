@@ -301,6 +301,36 @@ void core_metrics(struct core *c, struct loop *loop, uint32_t function_no, int64
                   int64_t to_us,
                   void (*done)(void *arg, const struct error *err, const struct core_metrics *m),
                   void *arg);
+/* The same window cut at multiples of STEP_MINUTES since 1970: the first bucket holds FROM, the last
+ * one TO; those without anything are there too. TOTAL is of the window. Both ends are given, FROM
+ * not before 1970, and core_buckets() was asked before. */
+#define CORE_BUCKETS_MAX 1500u
+/* How many. ERR_INVALID, field "resolution": more than CORE_BUCKETS_MAX. */
+int core_buckets(int64_t from_us, int64_t to_us, uint32_t step_minutes, size_t *ret_n,
+                 struct error *err);
+struct core_bucket {
+    int64_t at_us; /* its begin */
+    struct core_metrics m;
+};
+void core_metrics_series(struct core *c, struct loop *loop, uint32_t function_no, int64_t from_us,
+                         int64_t to_us, uint32_t step_minutes,
+                         void (*done)(void *arg, const struct error *err,
+                                      const struct core_metrics *total, const struct core_bucket *v,
+                                      size_t n),
+                         void *arg);
+/* Of every function since the server started: counters that only grow, and what is now. From
+ * memory; any thread. */
+struct core_totals {
+    struct function *function; /* a reference */
+    uint64_t invocations, errors, cold_starts, running_us, cpu_us;
+    uint64_t memory_bytes;       /* now, of all its instances */
+    uint32_t instances, running; /* now: loaded; calls accepted and not ended */
+};
+/* Of all, by number: an array to be freed with core_totals_free(). */
+struct core_totals *core_totals(struct core *c, size_t *ret_n);
+void core_totals_free(struct core_totals *v, size_t n);
+/* Looks at instances that have worked (some a loop), then DONE. */
+void core_usage_refresh(struct core *c, struct loop *loop, void (*done)(void *arg), void *arg);
 void core_events(struct core *c, struct loop *loop, uint32_t function_no, uint32_t limit,
                  void (*done)(void *arg, const struct error *err, const struct event *v, size_t n),
                  void *arg);

@@ -5,10 +5,11 @@
 #include "store/sqlite.h"
 
 #define COLUMNS                                                                                    \
-    "invocations, errors, cold_starts, gb_us, concurrency_min, concurrency_max, busy_us, duration"
+    "invocations, errors, cold_starts, gb_us, concurrency_min, concurrency_max, busy_us, duration,"    \
+    " cpu_us, memory_peak_bytes"
 static const char GET[] = "SELECT " COLUMNS " FROM metrics WHERE function_no = ? AND minute = ?";
 static const char PUT[] = "INSERT OR REPLACE INTO metrics (function_no, minute, " COLUMNS ")"
-                          " VALUES (?,?, ?,?,?,?,?,?,?,?)";
+                          " VALUES (?,?, ?,?,?,?,?,?,?,?,?,?)";
 static const char EACH[] = "SELECT " COLUMNS ", minute FROM metrics WHERE function_no = ?"
                            " AND minute BETWEEN ? AND ? ORDER BY minute";
 
@@ -25,19 +26,25 @@ static void read_metric(struct query *q, struct metric_minute *m) {
     m->busy_us = (uint64_t)read_int(q);
     histogram_init(&m->duration);
     (void)histogram_unpack(&m->duration, read_str(q)); /* a damaged one counts nothing */
+    m->cpu_us = (uint64_t)read_int(q);
+    m->memory_peak_bytes = (uint64_t)read_int(q);
 }
 
-static void add_metric(struct metric_minute *to, const struct metric_minute *m) {
+void metric_minute_add(struct metric_minute *to, const struct metric_minute *m) {
+    bool first = to->invocations == 0;
     to->invocations += m->invocations;
     to->errors += m->errors;
     to->cold_starts += m->cold_starts;
     to->gb_us += m->gb_us;
     to->busy_us += m->busy_us;
-    if (m->concurrency_min < to->concurrency_min)
+    if (m->invocations && (first || m->concurrency_min < to->concurrency_min))
         to->concurrency_min = m->concurrency_min;
     if (m->concurrency_max > to->concurrency_max)
         to->concurrency_max = m->concurrency_max;
     histogram_merge(&to->duration, &m->duration);
+    to->cpu_us += m->cpu_us;
+    if (m->memory_peak_bytes > to->memory_peak_bytes)
+        to->memory_peak_bytes = m->memory_peak_bytes;
 }
 
 static int put_metric(struct store *s, const struct metric_minute *m, struct error *err) {
@@ -55,6 +62,8 @@ static int put_metric(struct store *s, const struct metric_minute *m, struct err
     bind_int(&q, m->concurrency_max);
     bind_int(&q, (int64_t)m->busy_us);
     bind_blob(&q, packed.p, packed.len);
+    bind_int(&q, (int64_t)m->cpu_us);
+    bind_int(&q, (int64_t)m->memory_peak_bytes);
     return query_run(&q, err);
 }
 
@@ -70,7 +79,7 @@ static int merge_one(struct store *s, const struct metric_minute *m, struct erro
         return put_metric(s, m, err);
     read_metric(&q, &sum);
     query_reset(&q);
-    add_metric(&sum, m);
+    metric_minute_add(&sum, m);
     rc = put_metric(s, &sum, err);
     histogram_done(&sum.duration);
     return rc;
