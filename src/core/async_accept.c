@@ -63,6 +63,7 @@ static void fill_row(struct accept *op, const struct core_call *call) {
     row->id = call->id;
     row->function_no = call->fn->no;
     row->status = INV_PENDING;
+    row->job_no = call->job_no;
     row->input = buf_str(&op->input);
     strncpy(row->workspace, call->function->workspace, NAME_MAX_LEN);
     row->record = (struct invocation){.id = call->id,

@@ -33,6 +33,7 @@ struct async_run *async_run_new(struct core_loop *cl, struct async_fn *afn, stru
     run->fn = core_fn_ref(fn);
     run->id = call->id;
     run->created_us = call->record.created_us;
+    run->outcome.job_no = call->job_no;
     list_init(&run->link);
     buf_init(&run->head, SIZE_MAX); /* it was bounded when it was taken */
     buf_init(&run->body, SIZE_MAX);
@@ -165,6 +166,7 @@ static void end(struct async_run *run, const struct engine_result *r) {
     o->record = v;
     if (r->cause == ERR_NONE) {
         o->result_status = r->status;
+        o->job_result_kind = (uint8_t)r->body_kind;
         put_headers(&run->headers, r->headers);
         (void)buf_put_str(&run->result, r->body);
         o->result_headers = buf_str(&run->headers);

@@ -119,6 +119,7 @@ static void loop_init(struct core *c, size_t i) {
     history_init(cl);
     calls_init(cl);
     async_init(cl);
+    list_init(&cl->checks);
 }
 
 static int make_engine(struct core *c, struct error *err) {

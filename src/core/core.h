@@ -193,6 +193,20 @@ void core_rollback(struct core *c, struct loop *loop, const struct principal *wh
 void core_code(struct core *c, struct loop *loop, uint32_t function_no, uint32_t version_no,
                void (*done)(void *arg, const struct error *err, struct blob *code), void *arg);
 
+/* Of the first of N functions, as core_code() with version 0; NULL for one that has none. `done` has
+ * at least one of them, and no more than CORE_CODES_MAX or about CORE_CODES_BYTES. */
+#define CORE_CODES_MAX   256
+#define CORE_CODES_BYTES (16 * MIB)
+void core_codes(struct core *c, struct loop *loop, struct function *const *v, size_t n,
+                void (*done)(void *arg, const struct error *err, struct blob *const *codes,
+                             size_t n),
+                void *arg);
+/* Builds CODE with the configuration of F and keeps nothing of it. LOG is what it printed. ERR: it
+ * could not be tried (what core_function_create() would refuse; ERR_BUSY). */
+void core_code_check(struct core *c, struct loop *loop, struct function *f, struct str code,
+                     void (*done)(void *arg, const struct error *err, bool ok, const char *log),
+                     void *arg);
+
 /* T is taken; its function_no says where. */
 void core_trigger_create(struct core *c, struct loop *loop, const struct principal *who,
                          struct trigger *t,
@@ -216,6 +230,7 @@ struct core_call {
     struct buf head;           /* ceiling CORE_CALL_HEAD_MAX */
     struct str body;           /* borrowed until done */
     enum invocation_source source;
+    uint64_t job_no; /* of a call for core_call_async() that is a job; 0: it is none */
     void (*done)(struct core_call *call, const struct engine_result *r,
                  const struct invocation *record);
     struct ulid id; /* set by core_call_init */
@@ -251,8 +266,10 @@ void core_call_async(struct core_call *call,
 void core_invocation(struct core *c, struct loop *loop, const struct ulid *id,
                      void (*done)(void *arg, const struct error *err, const struct async_call *inv),
                      void *arg);
-/* Newest first, async ones that wait or run included. */
-void core_invocations(struct core *c, struct loop *loop, uint32_t function_no, uint32_t limit,
+/* Newest first, that is by id, async ones that wait or run included; only those older than BEFORE
+ * where it is not NULL. */
+void core_invocations(struct core *c, struct loop *loop, uint32_t function_no,
+                      const struct ulid *before, uint32_t limit,
                       void (*done)(void *arg, const struct error *err, const struct invocation *v,
                                    size_t n),
                       void *arg);
@@ -268,6 +285,29 @@ void core_execution(struct core *c, struct loop *loop, uint32_t function_no, con
                     uint64_t no,
                     void (*done)(void *arg, const struct error *err, const struct execution *e),
                     void *arg);
+
+/* ---- jobs: calls that have a number from core_job_no(). A synchronous one becomes a job by
+ * core_execution_keep() with its result as JSON, once it has ended; a queued one by its job_no. ---- */
+struct core_job {
+    uint64_t no;
+    struct invocation record;
+    struct str result; /* JSON text; p NULL: none yet, failed, or too long to be kept */
+};
+/* Appends what a call returned as JSON: text as a string, bytes as base64, nothing as null. 0, or
+ * -errno where OUT is full. */
+int core_result_json(struct buf *out, enum wire_body kind, struct str body);
+/* ERR_NOT_FOUND, field "job". Those of deleted functions may still be found. */
+void core_job(struct core *c, struct loop *loop, uint64_t no,
+              void (*done)(void *arg, const struct error *err, const struct core_job *j),
+              void *arg);
+/* Of a function, highest number first, below BEFORE (0: all): at most LIMIT, and about
+ * CORE_JOBS_BYTES of results. MORE: there are further ones below the last. */
+#define CORE_JOBS_BYTES (32 * MIB)
+void core_jobs(struct core *c, struct loop *loop, uint32_t function_no, uint64_t before,
+               uint32_t limit,
+               void (*done)(void *arg, const struct error *err, const struct core_job *v, size_t n,
+                            bool more),
+               void *arg);
 
 /* ---- insight; all of these see every call whose reply was sent before they were asked ---- */
 /* Oldest first, the newest LIMIT of those that match. */
@@ -331,7 +371,9 @@ struct core_totals *core_totals(struct core *c, size_t *ret_n);
 void core_totals_free(struct core_totals *v, size_t n);
 /* Looks at instances that have worked (some a loop), then DONE. */
 void core_usage_refresh(struct core *c, struct loop *loop, void (*done)(void *arg), void *arg);
-void core_events(struct core *c, struct loop *loop, uint32_t function_no, uint32_t limit,
+/* Newest first; only those with a number below BEFORE where it is not 0. */
+void core_events(struct core *c, struct loop *loop, uint32_t function_no, uint32_t before,
+                 uint32_t limit,
                  void (*done)(void *arg, const struct error *err, const struct event *v, size_t n),
                  void *arg);
 

@@ -32,6 +32,8 @@
 #define MINUTE_SLOTS          256          /* functions whose minute is found at once */
 #define CODE_CACHE_MAX        (8 * MIB)
 #define BUILDS_RUNNING_MAX    2u
+#define CODE_CHECKS_RUNNING_MAX 2u   /* builds that are only tried, a loop */
+#define CODE_CHECKS_WAITING_MAX 256u /* and those that wait for one to end */
 #define CALL_BUILD_WAIT_MS    30000u /* a call waits this long for a first build */
 #define ASYNC_FETCH_MAX       16u    /* calls of a function fetched at once */
 #define ASYNC_FETCH_BYTES     (4 * MIB)
@@ -395,6 +397,8 @@ struct core_loop {
     struct list waiting; /* core_call.link, in order of coming */
     struct loop_timer waiting_timer;
     struct async async;
+    struct list checks; /* code_check.link, waiting */
+    uint32_t checks_running, checks_waiting;
     struct loop_task look_again;
     _Atomic bool look_again_posted;
     struct loop_task started;
