@@ -244,6 +244,34 @@ struct event {   /* one audit line */
 };
 void event_done(struct event *e);
 
+/* ---- tasks: builds, pushes, deployments, with their progress and log ---- */
+#define TASK_ID_LEN  41         /* "task-" and a UUID */
+#define TASK_LOG_MAX (64 * KIB) /* kept of a task's log: its end */
+enum task_kind { TASK_BUILD, TASK_PUSH, TASK_BUILD_AND_PUSH, TASK_DEPLOY };
+enum task_status { TASK_PENDING, TASK_RUNNING, TASK_COMPLETED, TASK_FAILED };
+struct task {
+    uint32_t no; /* order of acceptance */
+    char id[TASK_ID_LEN + 1];
+    char *workspace;
+    enum task_kind kind;
+    enum task_status status;
+    char *app_name;       /* or NULL */
+    char *progress;       /* what it does now, in a few words; or NULL */
+    char *error;          /* why it failed, in a sentence; or NULL */
+    char *file_path;      /* the upload: relative to the data folder, or s3://…; or NULL */
+    char *wasm_path;      /* the artefact, the same way; or NULL */
+    char *image;          /* where it was pushed, with its tag; or NULL */
+    char *params;         /* JSON: what it needs to be taken up again; never a secret; or NULL */
+    char *log;            /* or NULL */
+    uint32_t attempts;    /* times it was started */
+    int64_t created_us, updated_us;
+};
+void task_done(struct task *t); /* frees the strings */
+const char *task_kind_name(enum task_kind k); /* "build|push|build-and-push|deploy" */
+const char *task_status_name(enum task_status s); /* "pending|running|completed|failed" */
+void task_id_make(char out[TASK_ID_LEN + 1]);
+bool task_id_is(struct str s); /* such an id, in its one spelling */
+
 /* ---- checks of what a caller said; the sentence names the field and what would be right ---- */
 /* Letters, digits, '-', '_' and '.', first a letter or digit, at most NAME_MAX_LEN. */
 int check_name(struct str s, const char *field, struct error *err);

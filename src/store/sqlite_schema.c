@@ -119,6 +119,17 @@ const char *const sqlite_state_migrations[] = {
     " pullers_only INTEGER NOT NULL,"
     " since_us INTEGER NOT NULL DEFAULT 0, until_us INTEGER NOT NULL DEFAULT 0) STRICT;"
     "CREATE INDEX async_tasks_until ON async_tasks (until_us, seq);",
+
+    /* AUTOINCREMENT: a number is a place in a list that somebody may be paging through. */
+    "CREATE TABLE tasks ("
+    " no INTEGER PRIMARY KEY AUTOINCREMENT,"
+    " id TEXT NOT NULL UNIQUE, workspace TEXT NOT NULL, kind INTEGER NOT NULL,"
+    " status INTEGER NOT NULL, attempts INTEGER NOT NULL,"
+    " created_us INTEGER NOT NULL, updated_us INTEGER NOT NULL,"
+    " app_name TEXT, progress TEXT, error TEXT, file_path TEXT, wasm_path TEXT, image TEXT,"
+    " params TEXT, log TEXT) STRICT;"
+    "CREATE INDEX tasks_of ON tasks (workspace, no);"
+    "CREATE INDEX tasks_open ON tasks (no) WHERE status < 2;",
 };
 const int sqlite_state_migrations_n = ARRAY_LEN(sqlite_state_migrations);
 

@@ -11,6 +11,7 @@ static const char UPDATE[] = "UPDATE workspaces SET name = ?, description = ?, u
                              " WHERE id = ?";
 static const char DELETE[] = "DELETE FROM workspaces WHERE id = ?";
 static const char DELETE_PROJECTS[] = "DELETE FROM projects WHERE workspace = ?";
+static const char DELETE_TASKS[] = "DELETE FROM tasks WHERE workspace = ?";
 static const char DELETE_EVENTS[] = "DELETE FROM events WHERE type <> 'deleted' AND function_no IN"
                                     " (SELECT no FROM functions WHERE workspace = ?)";
 static const char DELETE_FUNCTIONS[] = "DELETE FROM functions WHERE workspace = ?";
@@ -88,7 +89,7 @@ static int delete_with(struct store *s, const char *sql, const char *id, struct 
 int store_workspace_delete(struct store *s, const char *id, struct error *err) {
     if (delete_with(s, DELETE_EVENTS, id, err) < 0 ||
         delete_with(s, DELETE_FUNCTIONS, id, err) < 0 ||
-        delete_with(s, DELETE_PROJECTS, id, err) < 0)
+        delete_with(s, DELETE_PROJECTS, id, err) < 0 || delete_with(s, DELETE_TASKS, id, err) < 0)
         return -1;
     int gone = delete_with(s, DELETE, id, err);
     return gone < 0 ? -1 : gone ? 0 : no_such_workspace(err);

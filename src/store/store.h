@@ -119,7 +119,7 @@ int store_trigger_each(struct store *s, void (*visit)(void *arg, struct trigger 
 
 /* events (audit), newest first; kept by count a function and by age */
 int store_event_insert(struct store *s, struct event *e, struct error *err);
-int store_event_each(struct store *s, uint32_t function_no, uint32_t limit,
+int store_event_each(struct store *s, uint32_t function_no, uint32_t before /* a number */, uint32_t limit,
                      bool (*visit)(void *arg, const struct event *e), void *arg, struct error *err);
 
 /* tokens: only the SHA-256 of a token is stored */
@@ -174,8 +174,9 @@ int store_async_get(struct store *s, const struct ulid *id,
 int store_async_recover(struct store *s,
                         void (*visit)(void *arg, uint32_t function_no, uint64_t pending), void *arg,
                         struct error *err);
-/* Pending and running calls of a function, newest first, as records without input. */
-int store_async_open(struct store *s, uint32_t function_no, uint32_t limit,
+/* Pending and running calls of a function with ids below BEFORE, newest first, as records without
+ * input; a few more than LIMIT. */
+int store_async_open(struct store *s, uint32_t function_no, const struct ulid *before, uint32_t limit,
                      bool (*visit)(void *arg, const struct async_call *c), void *arg,
                      struct error *err);
 
@@ -231,14 +232,43 @@ int store_job_each(struct store *s, bool queued, uint32_t function_no, uint64_t 
                    bool (*visit)(void *arg, const struct store_job_row *j), void *arg,
                    struct error *err);
 
+/* builder tasks: builds, pushes, deployments */
+int store_builder_insert(struct store *s, struct task *t /* sets no */, struct error *err);
+int store_builder_update(struct store *s, const struct task *t /* by id */, struct error *err);
+int store_builder_get(struct store *s, const char *id, struct task *ret, struct error *err);
+/* Newest first, those numbered below BEFORE_NO (0: all), without their logs. */
+int store_builder_each(struct store *s, const char *workspace, uint32_t before_no, uint32_t limit,
+                    bool (*visit)(void *arg, const struct task *t), void *arg, struct error *err);
+/* Those that wait or run, oldest first: at start-up. Ownership passes to the visitor. */
+int store_builder_open(struct store *s, void (*visit)(void *arg, struct task *t), void *arg,
+                    struct error *err);
+/* Ended ones go that are older than BEFORE_US, or beyond the newest KEEP of their workspace; at
+ * most SLICE; GONE is told each id. */
+int store_builder_trim(struct store *s, int64_t before_us, uint32_t keep, uint32_t slice,
+                    void (*gone)(void *arg, struct str id), void *arg, struct error *err);
+
 /* history: records, newest first */
 int store_invocations_append(struct store *s, const struct invocation *v, size_t n,
                              struct error *err);
 int store_invocation_get(struct store *s, const struct ulid *id, struct invocation *ret,
                          struct error *err); /* ERR_NOT_FOUND */
-int store_invocation_each(struct store *s, uint32_t function_no, uint32_t limit,
+int store_invocation_each(struct store *s, uint32_t function_no, const struct ulid *before, uint32_t limit,
                           bool (*visit)(void *arg, const struct invocation *v), void *arg,
                           struct error *err);
+
+/* Of one function, older than BEFORE (all zero: from the newest); ids order them. */
+int store_invocations_before(struct store *s, uint32_t function_no, const struct ulid *before,
+                             bool (*visit)(void *arg, const struct invocation *v), void *arg,
+                             struct error *err);
+/* How many records a function has, counted up to MAX. */
+int store_invocations_count(struct store *s, uint32_t function_no, uint32_t max, uint32_t *ret,
+                            struct error *err);
+/* Sums of a function's minutes from FIRST_MINUTE on. */
+struct store_activity {
+    uint64_t invocations, errors, busy_us;
+};
+int store_activity(struct store *s, uint32_t function_no, int64_t first_minute,
+                   struct store_activity *ret, struct error *err);
 
 /* history: executions. An insert of one that is there replaces what it gives (p NULL: keeps). */
 int store_execution_put(struct store *s, const struct execution *e, struct error *err);
