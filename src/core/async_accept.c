@@ -3,8 +3,6 @@
 
 #include "core/functions.h"
 
-#define ASYNC_PENDING_MAX 1000000 /* queued calls, whole server */
-
 struct accept {
     struct store_job job;
     struct core *core;
@@ -28,12 +26,14 @@ static int job_run(struct store_job *job, struct store *s, struct error *err) {
     struct accept *op = container_of(job, struct accept, job);
     if (atomic_load(&op->fn->gone))
         return error_field(err, ERR_NOT_FOUND, "function", "the function was deleted");
+    if (op->row.takers == ASYNC_PULLERS && tasks_admit(op->core, s, err) < 0)
+        return -1;
     return store_async_insert(s, &op->row, err);
 }
 
 static void job_done(struct store_job *job, const struct error *err) {
     struct accept *op = container_of(job, struct accept, job);
-    if (!err)
+    if (!err && op->row.takers != ASYNC_PULLERS)
         async_tell(op->core, op->row.function_no, 1);
     accept_end(op, err);
 }
@@ -63,6 +63,7 @@ static void fill_row(struct accept *op, const struct core_call *call) {
     row->id = call->id;
     row->function_no = call->fn->no;
     row->status = INV_PENDING;
+    row->takers = call->job_no ? ASYNC_WORKERS : tasks_takers(call->function);
     row->job_no = call->job_no;
     row->input = buf_str(&op->input);
     strncpy(row->workspace, call->function->workspace, NAME_MAX_LEN);

@@ -149,6 +149,7 @@ int core_new(const struct core_config *config, struct store *store, struct loop 
     places_init(&c->places);
     pthread_mutex_init(&c->jobs.lock, NULL);
     builds_init(&c->builds);
+    tasks_init(c);
     code_cache_init(&c->codes);
     followers_init(&c->followers);
     for (size_t i = 0; i < n_loops; i++)
@@ -242,6 +243,7 @@ void core_start(struct core *c) {
     free(c->recovered);
     c->recovered = NULL;
     c->n_recovered = 0;
+    tasks_start(c);
     c->on[0].started.run = on_first_loop;
     loop_post(c->loops[0], &c->on[0].started);
 }

@@ -25,6 +25,7 @@ struct core_config {
     uint64_t history_bytes; /* history.db is kept below this, the oldest going first */
     uint32_t async_running_max;  /* queued calls running at once, whole server */
     struct workers *workers;     /* for what blocks; outlives the core */
+    uint32_t task_lease_ms;      /* a task that was handed out is reserved so long */
     uint32_t body_max;           /* bytes of one call's body; shown in the capabilities */
     struct engine_config engine; /* its callbacks are filled in by core */
 };
@@ -274,6 +275,22 @@ void core_invocations(struct core *c, struct loop *loop, uint32_t function_no,
                                    size_t n),
                       void *arg);
 
+/* ---- tasks: queued calls that somebody outside runs ---- */
+/* Which calls: those of functions of ws-default that are queued unless they say otherwise
+ * (function->async): of images, for whoever is first, kiln's workers or somebody who asks here; and
+ * where the function's environment says KILN_PULL=true, for those alone. What holds is what was
+ * said when the call was taken. */
+/* Reserves up to N (at most STORE_TASKS_MAX) of the oldest for config.task_lease_ms; after that
+ * they wait again. V: running, record.started_us tells this time from others; input. */
+void core_tasks_take(struct core *c, struct loop *loop, uint32_t n,
+                     void (*done)(void *arg, const struct error *err, const struct async_call *v,
+                                  size_t n),
+                     void *arg);
+/* It is done, says who has it. STARTED_US: as it was handed out; 0: he does not remember. FAILED:
+ * what went wrong, empty: nothing. ERR_NOT_FOUND; ERR_CONFLICT: somebody else has it now. */
+void core_task_end(struct core *c, struct loop *loop, const struct ulid *id, int64_t started_us,
+                   struct str failed, void (*done)(void *arg, const struct error *err), void *arg);
+
 /* ---- executions: calls whose bodies are kept, for the APIs that show them again ---- */
 /* A number that no job had before. Any thread. */
 uint64_t core_job_no(struct core *c);
@@ -308,6 +325,49 @@ void core_jobs(struct core *c, struct loop *loop, uint32_t function_no, uint64_t
                void (*done)(void *arg, const struct error *err, const struct core_job *v, size_t n,
                             bool more),
                void *arg);
+
+/* Calls that ended, newest first by id, with what was kept of them: of one function, or of all of a
+ * workspace. One answer holds at most CORE_EXECUTIONS_BYTES of bodies and as many of lines; where
+ * they are more, it ends earlier (RET_MORE), and lines are left out. */
+#define CORE_EXECUTIONS_MAX   1000u
+#define CORE_EXECUTIONS_BYTES (16 * MIB)
+#define CORE_EXECUTIONS_COUNT 100000u
+struct core_execution_filter {
+    struct str workspace; /* p NULL: of FUNCTION_NO */
+    uint32_t function_no;
+    struct ulid before; /* only older ones; all zero: from the newest */
+    uint32_t limit;     /* 1 .. CORE_EXECUTIONS_MAX */
+    bool lines;         /* with the log lines of each */
+};
+struct core_execution_row {
+    struct invocation call;
+    struct str request, response; /* p NULL: not kept */
+    const struct log_line *lines; /* oldest first */
+    size_t n_lines;
+};
+struct core_execution_page {
+    const struct core_execution_row *rows;
+    size_t n;
+    bool more;
+    uint64_t total; /* of all that match but for BEFORE; counted up to CORE_EXECUTIONS_COUNT */
+};
+void core_executions(struct core *c, struct loop *loop, const struct core_execution_filter *f,
+                     void (*done)(void *arg, const struct error *err,
+                                  const struct core_execution_page *page),
+                     void *arg);
+
+/* What functions did since a time, each by itself, in the order of NOS; with CODE_MAX above 0 also
+ * the code that serves (or the newest), as long as all of it is not above CODE_MAX: then N is less
+ * than was asked for (but at least 1). A function that is gone has zeros and no code. */
+struct core_activity {
+    uint64_t invocations, errors, busy_us;
+    struct str code;
+};
+void core_activity(struct core *c, struct loop *loop, const uint32_t *nos, size_t n,
+                   int64_t since_us, size_t code_max,
+                   void (*done)(void *arg, const struct error *err, const struct core_activity *v,
+                                size_t n),
+                   void *arg);
 
 /* ---- insight; all of these see every call whose reply was sent before they were asked ---- */
 /* Oldest first, the newest LIMIT of those that match. */

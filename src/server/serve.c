@@ -162,6 +162,7 @@ static struct core_config core_settings(const struct server *sv) {
         .history_age_s = s->history_age_ms / MS_PER_S,
         .history_bytes = s->history_bytes,
         .async_running_max = (uint32_t)s->async_running_max,
+        .task_lease_ms = (uint32_t)s->task_lease_ms,
         .body_max = (uint32_t)s->body_max,
         .workers = sv->blocking,
         .engine =
@@ -261,7 +262,9 @@ static int bind_listeners(struct server *sv, struct error *err) {
 }
 
 static int start_faces(struct server *sv, struct error *err) {
-    sv->api = api_new(sv->core, &(struct api_config){.price_gb_second = -1, .price_request = -1});
+    sv->api =
+        api_new(sv->core, &(struct api_config){.price_gb_second = sv->settings->price_gb_second,
+                                               .price_request = sv->settings->price_request});
     if (bind_listeners(sv, err) < 0)
         return -1;
     url_of(sv->api_url, sv->settings->listen, sv->api_port);

@@ -6,8 +6,9 @@
 #include <sys/stat.h>
 
 #define CONFIG_FILE_MAX (256 * KIB)
+#define PRICE_MAX       1e6
 
-enum kind { KIND_TEXT, KIND_SWITCH, KIND_COUNT, KIND_SIZE, KIND_TIME };
+enum kind { KIND_TEXT, KIND_SWITCH, KIND_COUNT, KIND_SIZE, KIND_TIME, KIND_PRICE };
 
 struct setting {
     const char *name; /* --name, and `name = value` in the file */
@@ -78,6 +79,8 @@ static const struct setting table[] = {
      "a call that prints more is ended"},
     {"async-running-max", KIND_COUNT, AT(async_running_max), "64", 1, 10000, "N",
      "queued calls that run at once"},
+    {"task-lease", KIND_TIME, AT(task_lease_ms), "60s", 10, 86400000, "TIME",
+     "a task that was handed out is reserved so long"},
     {"history-age", KIND_TIME, AT(history_age_ms), "7d", 1000, 3155760000000u, "TIME",
      "records, logs and metrics are kept so long"},
     {"history-bytes", KIND_SIZE, AT(history_bytes), "512Mi", MIB, 1024 * GIB, "SIZE",
@@ -100,6 +103,25 @@ static const struct setting table[] = {
      "an idle connection is closed after this"},
     {"write-timeout", KIND_TIME, AT(write_timeout_ms), "30s", 10, 600000, "TIME",
      "a client that takes nothing is cut off after this"},
+    {"price-gb-second", KIND_PRICE, AT(price_gb_second), "0.0000166667", 0, 0, "PRICE",
+     "of a GiB of memory for a second of running; in costEstimate"},
+    {"price-request", KIND_PRICE, AT(price_request), "0.0000002", 0, 0, "PRICE",
+     "of one call; in costEstimate"},
+    {"loki-url", KIND_TEXT, AT(loki_url), NULL, 0, 0, "URL",
+     "push log lines to this Loki as well, and query it"},
+    {"loki-tenant", KIND_TEXT, AT(loki_tenant), NULL, 0, 0, "ID", "its X-Scope-OrgID"},
+    {"loki-auth-file", KIND_TEXT, AT(loki_auth_file), NULL, 0, 0, "FILE",
+     "holds \"user:password\" or \"Bearer TOKEN\" for it"},
+    {"prometheus-url", KIND_TEXT, AT(prometheus_url), NULL, 0, 0, "URL",
+     "ask this Prometheus, which scrapes /metrics"},
+    {"prometheus-auth-file", KIND_TEXT, AT(prometheus_auth_file), NULL, 0, 0, "FILE",
+     "as --loki-auth-file"},
+    {"s3-url", KIND_TEXT, AT(s3_url), NULL, 0, 0, "URL",
+     "keep code in this S3 (path-style addresses)"},
+    {"s3-bucket", KIND_TEXT, AT(s3_bucket), "kiln", 0, 0, "NAME", "in this bucket of it"},
+    {"s3-region", KIND_TEXT, AT(s3_region), "us-east-1", 0, 0, "NAME", "region that is signed for"},
+    {"s3-keys-file", KIND_TEXT, AT(s3_keys_file), NULL, 0, 0, "FILE",
+     "holds \"ACCESS_KEY:SECRET_KEY\"; else AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"},
     {"help", KIND_SWITCH, AT(help), NULL, 0, 0, "", "show this"},
     {"version", KIND_SWITCH, AT(version), NULL, 0, 0, "", "show the version"},
 };
@@ -156,6 +178,25 @@ static void show(const struct setting *st, uint64_t v, char *out, size_t size) {
              best ? best->suffix : "");
 }
 
+/* Digits, with a point or none: what strtod() knows besides (inf, nan, hexadecimal) is no price. */
+static int set_price(const struct setting *st, struct str value, const char *where, double *ret,
+                     struct error *err) {
+    char text[32], *end = text;
+    double price = -1;
+    if (value.len && value.len < sizeof text) {
+        memcpy(text, value.p, value.len);
+        text[value.len] = 0;
+        if (strspn(text, "0123456789.") == value.len)
+            price = strtod(text, &end);
+    }
+    if (end == text || *end || price < 0 || price > PRICE_MAX)
+        return error_field(err, ERR_INVALID, st->name,
+                           "%s%s wants a price like 0.0000002, from 0 to %g, not \"%.*s\"", where,
+                           st->name, PRICE_MAX, STR_ARG(value));
+    *ret = price;
+    return 0;
+}
+
 static int set_value(struct settings *s, const struct setting *st, struct str value,
                      const char *where, struct error *err) {
     void *field = (char *)s + st->offset;
@@ -171,6 +212,8 @@ static int set_value(struct settings *s, const struct setting *st, struct str va
         *(bool *)field = str_is(value, "true");
         return 0;
     }
+    if (st->kind == KIND_PRICE)
+        return set_price(st, value, where, field, err);
     int r = parse_number(st, value, field);
     if (r == 0)
         return 0;

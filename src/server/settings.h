@@ -11,13 +11,16 @@
 
 struct settings {
     char *data, *listen, *gateway, *config, *store, *network_allow, *log_level, *log_format;
+    char *loki_url, *loki_tenant, *loki_auth_file, *prometheus_url, *prometheus_auth_file;
+    char *s3_url, *s3_bucket, *s3_region, *s3_keys_file;
+    double price_gb_second, price_request;
     bool no_auth, insecure, allow_host_network, help, version;
     uint64_t loops;
     uint64_t memory_default, memory_max, tmp_size;
     uint64_t timeout_ms, idle_ms, queue_ms, start_ms, drain_ms;
     uint64_t max_instances, instances_total, queue_max, pids_max, spares_python, spares_node;
     uint64_t log_call_max, output_call_max, response_max, body_max;
-    uint64_t async_running_max;
+    uint64_t async_running_max, task_lease_ms;
     uint64_t history_age_ms, history_bytes;
     uint64_t connections_max, head_timeout_ms, body_timeout_ms, keepalive_ms, write_timeout_ms;
     uint64_t uid_base;
