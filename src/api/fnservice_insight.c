@@ -3,13 +3,15 @@
 
 #include "api/fields.h"
 #include "api/fnservice.h"
+#include "base/clock.h"
 #include "http/url.h"
 #include "routes.h"
 
 /* ---- metrics ---- */
 
 enum { M_INVOCATIONS = 1, M_ERRORS = 2, M_DURATION = 4, M_COLD = 8, M_CONCURRENCY = 16 };
-#define M_ALL 31
+#define M_ALL          31
+#define SERIES_DEFAULT 60 /* buckets of a series whose start is not given */
 
 static const char *const METRICS[] = {"invocations", "errors", "duration", "cold_starts",
                                       "concurrency"};
@@ -46,10 +48,19 @@ static int read_metrics(struct request *r, unsigned *ret, struct error *err) {
     return 0;
 }
 
-static int read_resolution(struct request *r, struct error *err) {
+/* Minutes of a bucket; 0: none was asked for. */
+static int read_resolution(struct request *r, uint32_t *ret, struct error *err) {
+    static const struct {
+        const char *name;
+        uint32_t minutes;
+    } known[] = {{"1m", 1}, {"5m", 5}, {"1h", 60}};
     struct str s;
     int rc = request_query(r, "resolution", &s, err);
-    if (rc > 0 && !str_is(s, "1m") && !str_is(s, "5m") && !str_is(s, "1h"))
+    *ret = 0;
+    for (size_t i = 0; rc > 0 && i < ARRAY_LEN(known); i++)
+        if (str_is(s, known[i].name))
+            *ret = known[i].minutes;
+    if (rc > 0 && *ret == 0)
         return error_field(err, ERR_INVALID, "resolution", "resolution must be 1m, 5m or 1h");
     return rc < 0 ? -1 : 0;
 }
@@ -73,49 +84,94 @@ static void write_concurrency(struct json_w *w, const struct core_metrics *m) {
     jw_end_object(w);
 }
 
-static void on_metrics(void *arg, const struct error *err, const struct core_metrics *m) {
+struct metrics_state {
+    unsigned set;
+    uint32_t step_minutes;
+    int64_t from_us, to_us;
+};
+
+static void write_members(struct json_w *w, unsigned set, const struct core_metrics *m) {
+    if (set & M_INVOCATIONS)
+        jw_u64_member(w, "invocations", m->invocations);
+    if (set & M_ERRORS)
+        jw_u64_member(w, "errors", m->errors);
+    if (set & M_DURATION)
+        write_duration(w, m);
+    if (set & M_COLD)
+        jw_u64_member(w, "cold_starts", m->cold_starts);
+    if (set & M_CONCURRENCY)
+        write_concurrency(w, m);
+}
+
+static void on_series(void *arg, const struct error *err, const struct core_metrics *total,
+                      const struct core_bucket *v, size_t n) {
     struct request *r = arg;
     if (err) {
         request_fail(r, err);
         return;
     }
-    unsigned set = *(unsigned *)r->state;
+    const struct metrics_state *state = r->state;
     struct buf body = BUF_INIT(REPLY_MAX);
     struct json_w w;
     json_w_init(&w, &body);
     jw_begin_object(&w);
-    if (set & M_INVOCATIONS)
-        jw_u64_member(&w, "invocations", m->invocations);
-    if (set & M_ERRORS)
-        jw_u64_member(&w, "errors", m->errors);
-    if (set & M_DURATION)
-        write_duration(&w, m);
-    if (set & M_COLD)
-        jw_u64_member(&w, "cold_starts", m->cold_starts);
-    if (set & M_CONCURRENCY)
-        write_concurrency(&w, m);
+    write_members(&w, state->set, total);
+    if (state->step_minutes)
+        jw_array_member(&w, "series");
+    for (size_t i = 0; i < n; i++) {
+        jw_begin_object(&w);
+        jw_time_member(&w, "timestamp", v[i].at_us);
+        write_members(&w, state->set, &v[i].m);
+        jw_end_object(&w);
+    }
+    if (state->step_minutes)
+        jw_end_array(&w);
     jw_end_object(&w);
     fnservice_send(r, 200, &w, &body);
 }
 
+static void on_metrics(void *arg, const struct error *err, const struct core_metrics *m) {
+    on_series(arg, err, m, NULL, 0);
+}
+
+/* A series has a begin and an end: by default it ends now, and has SERIES_DEFAULT buckets. */
+static int bound_series(struct metrics_state *s, struct error *err) {
+    size_t n;
+    if (s->to_us <= 0)
+        s->to_us = s->to_us ? 1 : clock_real_us() > s->from_us ? clock_real_us() : s->from_us + 1;
+    if (s->from_us == 0)
+        s->from_us = s->to_us - (int64_t)(SERIES_DEFAULT - 1) * s->step_minutes * 60000000;
+    if (s->from_us < 0)
+        s->from_us = 0;
+    return core_buckets(s->from_us, s->to_us, s->step_minutes, &n, err);
+}
+
+static int read_window(struct request *r, struct metrics_state *s, struct error *err) {
+    if (request_query_time(r, "start", &s->from_us, err) < 0 ||
+        request_query_time(r, "end", &s->to_us, err) < 0 ||
+        read_resolution(r, &s->step_minutes, err) < 0 || read_metrics(r, &s->set, err) < 0)
+        return -1;
+    if (s->step_minutes && bound_series(s, err) < 0)
+        return -1;
+    if (s->from_us && s->to_us && s->to_us < s->from_us)
+        return error_field(err, ERR_INVALID, "end", "end must not be before start");
+    return 0;
+}
+
 void op_fnservice_get_metrics(struct request *r) {
-    int64_t from_us = 0, to_us = 0;
-    unsigned set = 0;
+    struct metrics_state s = {0};
     struct error err;
-    if (fnservice_function(r, &err) < 0 || request_query_time(r, "start", &from_us, &err) < 0 ||
-        request_query_time(r, "end", &to_us, &err) < 0 || read_resolution(r, &err) < 0 ||
-        read_metrics(r, &set, &err) < 0) {
+    if (fnservice_function(r, &err) < 0 || read_window(r, &s, &err) < 0) {
         request_fail(r, &err);
         return;
     }
-    if (from_us && to_us && to_us < from_us) {
-        (void)error_field(&err, ERR_INVALID, "end", "end must not be before start");
-        request_fail(r, &err);
-        return;
-    }
-    r->state = x_memdup(&set, sizeof(set));
+    r->state = x_memdup(&s, sizeof(s));
     r->free_state = free;
-    core_metrics(r->core, r->loop, r->function->no, from_us, to_us, on_metrics, r);
+    if (s.step_minutes)
+        core_metrics_series(r->core, r->loop, r->function->no, s.from_us, s.to_us, s.step_minutes,
+                            on_series, r);
+    else
+        core_metrics(r->core, r->loop, r->function->no, s.from_us, s.to_us, on_metrics, r);
 }
 
 /* ---- events ---- */
@@ -154,5 +210,5 @@ void op_fnservice_get_events(struct request *r) {
         request_query_u32(r, "limit", 1, 1000, 100, &limit, &err) < 0)
         request_fail(r, &err);
     else
-        core_events(r->core, r->loop, r->function->no, limit, on_events, r);
+        core_events(r->core, r->loop, r->function->no, 0, limit, on_events, r);
 }

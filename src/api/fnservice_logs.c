@@ -277,6 +277,10 @@ static int read_filter(struct request *r, struct log_filter *f, bool *ret_follow
         request_query_bool(r, "follow", ret_follow, err) < 0 ||
         request_query_bool(r, "previous", &previous, err) < 0 || read_invocation(r, f, err) < 0)
         return -1;
+    if (previous && *ret_follow)
+        return error_field(err, ERR_INVALID, "follow",
+                           "follow shows what is still written, which the previous version does "
+                           "not: ask for one of follow and previous");
     if (f->since_us && f->until_us && f->until_us < f->since_us)
         return error_field(err, ERR_INVALID, "until", "until must not be before since");
     f->function_no = r->function->no;

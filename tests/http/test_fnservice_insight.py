@@ -208,7 +208,8 @@ def test_other_zones_are_the_same_moment(server):
     ("since=2025-02-30T00:00:00Z", "since"), ("since=2025-01-01", "since"),
     ("until=2025-01-01T25:00:00Z", "until"), ("since=2025-01-01T00:00:00", "since"),
     ("since=2025-06-01T00:00:00Z&until=2025-01-01T00:00:00Z", "until"),
-    ("follow=perhaps", "follow"), ("previous=2", "previous"), ("invocation_id=x", "invocation_id")])
+    ("follow=perhaps", "follow"), ("previous=2", "previous"),
+    ("previous=true&follow=true", "follow"), ("invocation_id=x", "invocation_id")])
 def test_bad_questions(server, query, field):
     ident = server.create(SAY)
     bad_query(server, f"/{ident}/logs?{query}", field)

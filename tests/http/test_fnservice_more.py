@@ -67,9 +67,6 @@ def test_follow_ends_with_its_function(server):
     ident = server.create(HELLO)
     assert server.result(ident) == b"hello"
     past = Following(server, ident)
-    # of the version before the present one, and there is none
-    nothing = Following(server, ident, "&previous=true")
     assert server.result(ident) == b"hello"
     assert server.fn("DELETE", f"/{ident}").status == 204
     assert b"said" in past.until_the_end()
-    assert b"said" not in nothing.until_the_end()
