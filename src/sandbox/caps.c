@@ -15,6 +15,10 @@
      SECBIT_NO_SETUID_FIXUP_LOCKED | SECBIT_KEEP_CAPS_LOCKED | SECBIT_NO_CAP_AMBIENT_RAISE |       \
      SECBIT_NO_CAP_AMBIENT_RAISE_LOCKED)
 
+int caps_no_new(void) {
+    return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 ? -errno : 0;
+}
+
 int caps_drop(void) {
     if (prctl(PR_SET_SECUREBITS, SECUREBITS, 0, 0, 0) < 0)
         return -errno;
@@ -31,5 +35,5 @@ int caps_drop(void) {
     struct __user_cap_data_struct none[2] = {{0}};
     if (syscall(SYS_capset, &head, none) < 0)
         return -errno;
-    return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 ? -errno : 0;
+    return caps_no_new();
 }

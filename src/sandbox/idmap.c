@@ -6,9 +6,12 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/capability.h>
+#include <sched.h>
 #include <stdio.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 
 static bool have_caps(uint32_t mask) {
     struct __user_cap_header_struct head = {.version = _LINUX_CAPABILITY_VERSION_3};
@@ -57,6 +60,42 @@ int idmap_write_range(pid_t pid, uint32_t base) {
         return r;
     (void)snprintf(path, sizeof(path), "/proc/%d/gid_map", (int)pid);
     return file_write(AT_FDCWD, path, line, (size_t)n);
+}
+
+/* In a child that is still in the old namespaces: those who move out may map only themselves. */
+static NORETURN void map_parent(int go) {
+    static const char line[] = "0 0 65536\n";
+    char c, path[64];
+    if (read(go, &c, 1) != 1)
+        _exit(1);
+    (void)snprintf(path, sizeof(path), "/proc/%d/uid_map", (int)getppid());
+    if (file_write(AT_FDCWD, path, line, sizeof(line) - 1) < 0)
+        _exit(1);
+    (void)snprintf(path, sizeof(path), "/proc/%d/gid_map", (int)getppid());
+    _exit(file_write(AT_FDCWD, path, line, sizeof(line) - 1) < 0 ? 1 : 0);
+}
+
+int idmap_unshare_range(void) {
+    int go[2], status = 0;
+    if (pipe2(go, O_CLOEXEC) < 0)
+        return -errno;
+    cleanup_close int in = go[0], out = go[1];
+    pid_t helper = fork();
+    if (helper < 0)
+        return -errno;
+    if (helper == 0) {
+        fd_close(&out);
+        map_parent(in);
+    }
+    int r = unshare(CLONE_NEWUSER | CLONE_NEWNS) < 0 ? -errno : 0;
+    if (r == 0)
+        r = prctl(PR_SET_DUMPABLE, 1, 0, 0, 0) < 0 ? -errno : 0;
+    if (r == 0 && write(out, "g", 1) != 1)
+        r = -EPIPE;
+    fd_close(&out); /* the helper ends without the letter, too */
+    while (waitpid(helper, &status, 0) < 0 && errno == EINTR)
+        ;
+    return r < 0 ? r : status ? -EPERM : 0;
 }
 
 int idmap_write_self(uint32_t inside, uint32_t outside_uid, uint32_t outside_gid) {

@@ -30,6 +30,8 @@ static int join_cgroups(const struct sandbox_instance *in) {
 /* Z's id for this instance: one of its own where there is a range, so that instances share no
  * per-user count or quota. */
 static uint32_t outer_id(const struct sandbox *sb, const struct sandbox_instance *in) {
+    if (sb->containers) /* a container's ids begin at 0 */
+        return 0;
     return sb->root ? SANDBOX_UID + in->slot % (SANDBOX_IDS - SANDBOX_UID - 536) : 0;
 }
 
@@ -115,6 +117,15 @@ static int own_user(const struct sandbox *sb, uint32_t id, const char **ret_step
     return idmap_write_self(SANDBOX_UID, id, id);
 }
 
+/* Profile for containers: the whole range, or the one id that there is. */
+static int own_user_range(const struct sandbox *sb, const char **ret_step) {
+    *ret_step = "make the container maker's user namespace";
+    if (sb->root)
+        return idmap_unshare_range();
+    int r = unshare(CLONE_NEWUSER | CLONE_NEWNS) < 0 ? -errno : dumpable();
+    return r < 0 ? r : idmap_write_self(0, 0, 0);
+}
+
 static int own_descriptors(const struct sandbox *sb, const struct sandbox_instance *in) {
     if (dup2(sb->null_fd, STDIN_FILENO) < 0 || dup2(in->out_fd, STDOUT_FILENO) < 0 ||
         dup2(in->err_fd, STDERR_FILENO) < 0 || dup2(in->channel_fd, SANDBOX_CHANNEL_FD) < 0)
@@ -152,7 +163,8 @@ int sandbox_enter(const struct sandbox *sb, const struct sandbox_instance *in, i
         return r;
     if ((r = own_network(in, ret_tap, ret_step)) < 0)
         return r;
-    if ((r = own_user(sb, id, ret_step)) < 0)
+    r = sb->containers ? own_user_range(sb, ret_step) : own_user(sb, id, ret_step);
+    if (r < 0)
         return r;
     *ret_step = "set resource limits";
     if ((r = limits(sb, in)) < 0)
@@ -160,7 +172,7 @@ int sandbox_enter(const struct sandbox *sb, const struct sandbox_instance *in, i
     if ((r = own_process(sb, in, ret_step)) < 0)
         return r;
     *ret_step = "drop capabilities";
-    if ((r = caps_drop()) < 0)
+    if ((r = sb->containers ? caps_no_new() : caps_drop()) < 0)
         return r;
     *ret_step = "load the seccomp filter";
     return filter_load(&sb->filter);

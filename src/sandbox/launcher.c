@@ -199,7 +199,7 @@ static int launch(const struct sandbox_config *cfg, struct sandbox *sb, pid_t *r
     if (!sb->root && idmap_is_machine_root())
         return -EPERM;
     *ret_step = "compile the seccomp filter";
-    int r = filter_compile(&sb->filter);
+    int r = filter_compile(cfg->containers, &sb->filter);
     if (r < 0)
         return r;
     if ((r = new_root_and_ids(cfg, sb, ret_step)) < 0)
@@ -228,6 +228,7 @@ int sandbox_launch(const struct sandbox_config *cfg, struct sandbox *sb, const c
     *sb = (struct sandbox){
         .root = idmap_range_possible(cfg->uid_base),
         .nproc_is_per_ns = kernel_at_least(5, 14),
+        .containers = cfg->containers,
         .null_fd = -1,
     };
     pid_t pid = -1;

@@ -13,6 +13,14 @@
  * As root, inside ids 0..65535 of Z are host ids uid_base..: Z is 0, each instance gets another one
  * and sees itself as 1000. As an ordinary user only one id exists, and all of them are that user.
  *
+ * The profile for containers (sandbox_config.containers): the instance is no function's code but
+ * kiln's own, which makes a container for the function inside it. It keeps all capabilities, but
+ * within a user namespace of its own over a mount namespace of its own, and is 0 there, with the
+ * zygote's whole range of ids below it (as an ordinary user: with that one id); the system calls
+ * that make containers are allowed; the rest is as for any instance. So what escapes from a
+ * container is still inside an instance, with no power over its network, its limits, its pid
+ * namespace or anything that is not its own.
+ *
  * Needs Linux 5.9 (clone3, pidfds, close_range). Everything here is single-threaded. Functions
  * return 0 or -errno; `*ret_step` then names the failed step (a literal). */
 
@@ -40,12 +48,14 @@ struct sandbox {
     bool root;                /* a range of ids is mapped; otherwise one id */
     bool nproc_is_per_ns;     /* RLIMIT_NPROC counts within a user namespace (Linux 5.14) */
     int null_fd;              /* /dev/null */
+    bool containers;          /* profile for containers */
     struct sock_fprog filter; /* compiled once, loaded by every instance */
 };
 
 struct sandbox_config {
     const char *runtimes_dir; /* appears as /opt/kiln; NULL: empty */
     uint32_t uid_base;        /* for root */
+    bool containers;          /* instances make containers themselves */
     int report_fd;            /* L writes a struct zygote_report (launch.h) here, unless -1 */
 };
 
@@ -88,14 +98,19 @@ bool idmap_range_possible(uint32_t base);
  * that id could write /proc/sys without any capability, so without a range none may be made. */
 bool idmap_is_machine_root(void);
 int idmap_write_range(pid_t pid, uint32_t base);
+/* Moves into a new user namespace with the same ids as ours, 0..SANDBOX_IDS-1, and its own mount
+ * namespace. /proc must be that of our pid namespace. */
+int idmap_unshare_range(void);
 int idmap_write_self(uint32_t inside, uint32_t outside_uid, uint32_t outside_gid);
 /* root.c: the new root, and moving into it. */
 int root_enter(const struct sandbox_config *cfg, bool root, const char **ret_step);
 /* seccomp.c */
-int filter_compile(struct sock_fprog *ret);
+/* CONTAINERS: with what crun needs to make one; a container gets the stricter one on top. */
+int filter_compile(bool containers, struct sock_fprog *ret);
 int filter_load(const struct sock_fprog *filter);
 /* caps.c: nothing in any set, and no way back. */
 int caps_drop(void);
+int caps_no_new(void); /* no_new_privs alone */
 /* net.c */
 int net_loopback_up(void);
 int net_tap_make(int *ret_fd);

@@ -105,6 +105,13 @@ static const char *const refused[] = {
     "sethostname", "setns", "settimeofday", "stime", "swapoff", "swapon", "syslog", "umount",
     "umount2", "unshare", "userfaultfd", "vhangup", "vmsplice",
 };
+
+/* Allowed to what makes containers (crun), beyond the above. */
+static const char *const container_makers[] = {
+    "chroot", "fsconfig", "fsmount", "fsopen", "fspick", "mount", "mount_setattr", "move_mount",
+    "open_tree", "pivot_root", "setdomainname", "sethostname", "setns", "umount", "umount2",
+    "unshare",
+};
 /* clang-format on */
 
 enum verdict {
@@ -170,11 +177,13 @@ static void name_all(uint8_t *verdicts, const char *const *names, size_t n, enum
     }
 }
 
-static void fill(uint8_t verdicts[NUMBERS]) {
+static void fill(bool containers, uint8_t verdicts[NUMBERS]) {
     memset(verdicts, UNKNOWN, NUMBERS);
     name_all(verdicts, allowed, ARRAY_LEN(allowed), ALLOWED);
     name_all(verdicts, refused, ARRAY_LEN(refused), REFUSED);
-    verdicts[SYS_clone] = BY_CLONE; /* clone3 hides its flags in memory: unknown */
+    if (containers)
+        name_all(verdicts, container_makers, ARRAY_LEN(container_makers), ALLOWED);
+    verdicts[SYS_clone] = containers ? ALLOWED : BY_CLONE; /* clone3 hides its flags in memory: unknown */
     verdicts[SYS_ioctl] = BY_IOCTL;
     verdicts[SYS_personality] = BY_PERSONALITY;
     verdicts[SYS_socket] = BY_SOCKET;
@@ -213,11 +222,11 @@ static void tree(struct program *p, const uint8_t *verdicts, const uint16_t *sta
     tree(p, verdicts, starts, middle, last);
 }
 
-static void by_number(struct program *p) {
+static void by_number(struct program *p, bool containers) {
     uint8_t verdicts[NUMBERS];
     uint16_t starts[NUMBERS];
     size_t runs = 0;
-    fill(verdicts);
+    fill(containers, verdicts);
     for (unsigned nr = 0; nr < NUMBERS; nr++)
         if (nr == 0 || verdicts[nr] != verdicts[nr - 1])
             starts[runs++] = (uint16_t)nr;
@@ -254,10 +263,12 @@ static void by_socket(struct program *p) {
 }
 
 static void by_arguments(struct program *p) {
-    block(p, BY_CLONE, 0);
-    when(p, BPF_JSET, NS_FLAGS);
-    refuse(p, EPERM);
-    allow(p);
+    if (p->leaf[BY_CLONE]) {
+        block(p, BY_CLONE, 0);
+        when(p, BPF_JSET, NS_FLAGS);
+        refuse(p, EPERM);
+        allow(p);
+    }
     block(p, BY_IOCTL, 1);
     when(p, BPF_JEQ, TIOCSTI); /* types into a terminal */
     refuse(p, EPERM);
@@ -273,7 +284,7 @@ static void by_arguments(struct program *p) {
     by_socket(p);
 }
 
-int filter_compile(struct sock_fprog *ret) {
+int filter_compile(bool containers, struct sock_fprog *ret) {
     cleanup_free struct program *p = x_alloc(sizeof(*p));
     load(p, offsetof(struct seccomp_data, arch));
     emit(p, (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, ARCH, 1, 0));
@@ -283,7 +294,7 @@ int filter_compile(struct sock_fprog *ret) {
     when(p, BPF_JGE, X32_BIT);
     give(p, SECCOMP_RET_KILL_PROCESS);
 #endif
-    by_number(p);
+    by_number(p, containers);
     by_arguments(p);
     if (p->too_long)
         return -E2BIG;

@@ -9,6 +9,7 @@
 
 struct zygote_runtime {
     const char *name; /* "python", "node" */
+    bool containers;  /* its instances make containers: sandbox.h has that profile */
     /* Runs once inside the ready sandbox, single-threaded, as the zygote's pid 1: start and warm
      * the interpreter. Writes what it calls itself to NAME ("Python 3.11.2"). 0 or -errno with the
      * reason on standard error. */

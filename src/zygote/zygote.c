@@ -99,7 +99,7 @@ static int run(struct zygote *z) {
 }
 
 int zygote_main(int argc, char **argv, const struct zygote_runtime *runtime) {
-    struct sandbox_config cfg = {.report_fd = ZYGOTE_REPORT_FD};
+    struct sandbox_config cfg = {.report_fd = ZYGOTE_REPORT_FD, .containers = runtime->containers};
     struct zygote z = {
         .runtime = runtime, .epoll = -1, .signals = -1, .report_in = -1, .report_out = -1};
     if (parse(argc, argv, &cfg) < 0 || !is_open(SANDBOX_CHANNEL_FD) || !is_open(ZYGOTE_REPORT_FD)) {
