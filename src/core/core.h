@@ -67,8 +67,8 @@ int core_admin_token(struct core *c, const char *data_dir, const char *token, bo
 struct function *core_function(struct core *c, uint32_t no); /* a reference, or NULL */
 struct function *core_function_named(struct core *c, struct str workspace, struct str project,
                                      struct str name);
-/* Newest first (kube: by name is the dialect's business). PROJECT.p NULL = all. The visitor must
- * not call core; return false to stop. */
+/* Newest first (kube: by name is the dialect's business). WORKSPACE.p, PROJECT.p NULL = all. The
+ * visitor must not call core; return false to stop. */
 void core_functions_each(struct core *c, struct str workspace, struct str project,
                          bool (*visit)(void *arg, const struct function *f), void *arg);
 uint32_t core_function_instances(struct core *c, uint32_t no); /* loaded now */
@@ -194,8 +194,8 @@ void core_rollback(struct core *c, struct loop *loop, const struct principal *wh
 void core_code(struct core *c, struct loop *loop, uint32_t function_no, uint32_t version_no,
                void (*done)(void *arg, const struct error *err, struct blob *code), void *arg);
 
-/* Of the first of N functions, as core_code() with version 0; NULL for one that has none. `done` has
- * at least one of them, and no more than CORE_CODES_MAX or about CORE_CODES_BYTES. */
+/* Of the first of N functions, as core_code() with version 0; NULL for one that has none. `done`
+ * has at least one of them, and no more than CORE_CODES_MAX or about CORE_CODES_BYTES. */
 #define CORE_CODES_MAX   256
 #define CORE_CODES_BYTES (16 * MIB)
 void core_codes(struct core *c, struct loop *loop, struct function *const *v, size_t n,
@@ -304,7 +304,8 @@ void core_execution(struct core *c, struct loop *loop, uint32_t function_no, con
                     void *arg);
 
 /* ---- jobs: calls that have a number from core_job_no(). A synchronous one becomes a job by
- * core_execution_keep() with its result as JSON, once it has ended; a queued one by its job_no. ---- */
+ * core_execution_keep() with its result as JSON, once it has ended; a queued one by its job_no.
+ * ---- */
 struct core_job {
     uint64_t no;
     struct invocation record;
@@ -392,18 +393,18 @@ struct core_metrics {
     double gb_seconds;
     /* Of its processes, as the kernel counts them (control group; where there is none, of each
      * process tree when it has ended). Running instances are looked at every 10 s. */
-    uint64_t cpu_us;           /* within the minutes asked for */
+    uint64_t cpu_us;            /* within the minutes asked for */
     uint64_t memory_peak_bytes; /* the most that one instance had, within the minutes */
-    uint64_t memory_now_bytes; /* of all its instances, when they were last looked at; 0: none */
+    uint64_t memory_now_bytes;  /* of all its instances, when they were last looked at; 0: none */
 };
 /* FROM/TO real µs, 0 = open; whole minutes that overlap count. */
 void core_metrics(struct core *c, struct loop *loop, uint32_t function_no, int64_t from_us,
                   int64_t to_us,
                   void (*done)(void *arg, const struct error *err, const struct core_metrics *m),
                   void *arg);
-/* The same window cut at multiples of STEP_MINUTES since 1970: the first bucket holds FROM, the last
- * one TO; those without anything are there too. TOTAL is of the window. Both ends are given, FROM
- * not before 1970, and core_buckets() was asked before. */
+/* The same window cut at multiples of STEP_MINUTES since 1970: the first bucket holds FROM, the
+ * last one TO; those without anything are there too. TOTAL is of the window. Both ends are given,
+ * FROM not before 1970, and core_buckets() was asked before. */
 #define CORE_BUCKETS_MAX 1500u
 /* How many. ERR_INVALID, field "resolution": more than CORE_BUCKETS_MAX. */
 int core_buckets(int64_t from_us, int64_t to_us, uint32_t step_minutes, size_t *ret_n,

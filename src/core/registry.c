@@ -256,7 +256,8 @@ void core_functions_each(struct core *c, struct str workspace, struct str projec
     pthread_rwlock_rdlock(&r->lock);
     for (size_t i = r->n; i-- > 0;) {
         const struct function *f = r->v[i]->function;
-        if (!str_is(workspace, f->workspace) || (project.p && !str_is(project, f->project)))
+        if ((workspace.p && !str_is(workspace, f->workspace)) ||
+            (project.p && !str_is(project, f->project)))
             continue;
         if (!visit(arg, f))
             break;
