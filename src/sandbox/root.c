@@ -335,6 +335,14 @@ static int make_proc(bool root) {
     return mount("/proc", "proc", NULL, MS_BIND | MS_REC, NULL) < 0 ? -errno : 0;
 }
 
+/* crun asks what file system holds the control groups, also where it is to leave them alone; and a
+ * container's /dev has a tty. */
+static int make_for_containers(bool root) {
+    if (mkdir("sys", 0555) < 0 || mkdir("sys/fs", 0555) < 0 || mkdir("sys/fs/cgroup", 0555) < 0)
+        return -errno;
+    return make_node("tty", 5, 0, root);
+}
+
 static int make_folders(int runtimes) {
     static const char *const names[] = {"tmp", "app", "run", "opt"};
     for (size_t i = 0; i < ARRAY_LEN(names); i++)
@@ -397,6 +405,8 @@ int root_enter(const struct sandbox_config *cfg, bool root, const char **ret_ste
         return r;
     *ret_step = "make /dev";
     if ((r = make_dev(cfg, root)) < 0)
+        return r;
+    if (cfg->containers && (r = make_for_containers(root)) < 0)
         return r;
     *ret_step = "make /proc";
     if ((r = make_proc(root)) < 0)
