@@ -68,7 +68,13 @@ int blue_function_anywhere(struct request *r, struct error *err);
 /* For a workspace that stands in a body: the token reaches it with ROLE, and it exists. */
 int blue_workspace_named(struct request *r, struct str id, enum role role, struct error *err);
 
+/* ---- pages ---- */
+struct page; /* lists.h */
+/* `limit` (422 outside of 1 .. MAX; ABSENT 0: all) and `after`. -1: R is answered. */
+int blue_page(struct request *r, int64_t absent, int64_t max, bool by_id, struct page *ret);
+
 /* ---- out ---- */
+#define BLUE_DAY_US   (24 * 3600 * 1000000LL) /* what "24h" counters look back */
 #define BLUE_TIME_MAX 40
 /* "2025-12-07T18:15:00.125000+09:00" */
 const char *blue_time_text(int64_t real_us, char out[BLUE_TIME_MAX]);
