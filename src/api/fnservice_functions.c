@@ -114,7 +114,10 @@ void op_fnservice_list_functions(struct request *r) {
         return;
     }
     struct function_list l;
-    function_list_get(&l, r, project);
+    if (function_list_page(&l, r, project, &err) < 0) {
+        request_fail(r, &err);
+        return;
+    }
     struct buf body = BUF_INIT(REPLY_MAX);
     struct json_w w;
     json_w_init(&w, &body);

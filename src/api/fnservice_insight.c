@@ -3,6 +3,7 @@
 
 #include "api/fields.h"
 #include "api/fnservice.h"
+#include "api/lists.h"
 #include "base/clock.h"
 #include "http/url.h"
 #include "routes.h"
@@ -191,6 +192,8 @@ static void on_events(void *arg, const struct error *err, const struct event *v,
         request_fail(arg, err);
         return;
     }
+    if (page_cut(arg, &n))
+        page_next(arg, v[n - 1].no);
     struct buf body = BUF_INIT(REPLY_MAX);
     struct json_w w;
     json_w_init(&w, &body);
@@ -204,11 +207,11 @@ static void on_events(void *arg, const struct error *err, const struct event *v,
 }
 
 void op_fnservice_get_events(struct request *r) {
-    uint32_t limit;
+    struct page page;
     struct error err;
-    if (fnservice_function(r, &err) < 0 ||
-        request_query_u32(r, "limit", 1, 1000, 100, &limit, &err) < 0)
+    if (fnservice_function(r, &err) < 0 || page_get(r, 100, 0, false, &page, &err) < 0)
         request_fail(r, &err);
     else
-        core_events(r->core, r->loop, r->function->no, 0, limit, on_events, r);
+        core_events(r->core, r->loop, r->function->no, page_before_u32(&page), page.limit + 1,
+                    on_events, r);
 }

@@ -2,6 +2,7 @@
 /* fnservice: status and history of invocations. */
 
 #include "api/fnservice.h"
+#include "api/lists.h"
 #include "invoke/invoke.h"
 #include "routes.h"
 
@@ -81,6 +82,8 @@ static void on_list(void *arg, const struct error *err, const struct invocation 
         request_fail(r, err);
         return;
     }
+    if (page_cut(r, &n))
+        page_next_id(r, &v[n - 1].id);
     struct buf body = BUF_INIT(REPLY_MAX);
     struct json_w w;
     json_w_init(&w, &body);
@@ -96,12 +99,12 @@ static void on_list(void *arg, const struct error *err, const struct invocation 
 }
 
 void op_fnservice_list_invocations(struct request *r) {
-    uint32_t limit;
+    struct page page;
     struct error err;
-    if (fnservice_function(r, &err) < 0 ||
-        request_query_u32(r, "limit", 1, 1000, 50, &limit, &err) < 0) {
+    if (fnservice_function(r, &err) < 0 || page_get(r, 50, 0, true, &page, &err) < 0) {
         request_fail(r, &err);
         return;
     }
-    core_invocations(r->core, r->loop, r->function->no, limit, on_list, r);
+    core_invocations(r->core, r->loop, r->function->no, &page.before_id, page.limit + 1, on_list,
+                     r);
 }

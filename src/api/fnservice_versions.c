@@ -3,6 +3,7 @@
 
 #include "api/fields.h"
 #include "api/fnservice.h"
+#include "api/lists.h"
 #include "routes.h"
 
 static void write_version(struct json_w *w, const struct function *f, const struct version *v,
@@ -67,8 +68,8 @@ void op_fnservice_deploy_version(struct request *r) {
         request_fail(r, &err);
         return;
     }
-    core_version_deploy(r->core, r->loop, &r->who, r->function->no, number, buf_str(&code),
-                        NULL, on_deployed, r);
+    core_version_deploy(r->core, r->loop, &r->who, r->function->no, number, buf_str(&code), NULL,
+                        on_deployed, r);
 }
 
 /* ---- list ---- */
@@ -84,10 +85,15 @@ static void write_summary(struct json_w *w, const struct version *v) {
 }
 
 static void on_list(void *arg, const struct error *err, const struct version *v, size_t n) {
+    struct request *r = arg;
     if (err) {
-        request_fail(arg, err);
+        request_fail(r, err);
         return;
     }
+    for (; n && v->number >= r->page_before; n--) /* on the pages before */
+        v++;
+    if (page_cut(r, &n))
+        page_next(r, v[n - 1].number);
     struct buf body = BUF_INIT(REPLY_MAX);
     struct json_w w;
     json_w_init(&w, &body);
@@ -97,12 +103,13 @@ static void on_list(void *arg, const struct error *err, const struct version *v,
         write_summary(&w, &v[i]);
     jw_end_array(&w);
     jw_end_object(&w);
-    fnservice_send(arg, 200, &w, &body);
+    fnservice_send(r, 200, &w, &body);
 }
 
 void op_fnservice_list_versions(struct request *r) {
+    struct page page;
     struct error err;
-    if (fnservice_function(r, &err) < 0)
+    if (fnservice_function(r, &err) < 0 || page_get(r, 0, 0, false, &page, &err) < 0)
         request_fail(r, &err);
     else
         core_versions(r->core, r->loop, r->function->no, on_list, r);

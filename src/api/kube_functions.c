@@ -89,7 +89,11 @@ static void write_trigger(struct json_w *w, const struct trigger *t) {
 
 void op_kube_list_functions(struct request *r) {
     struct function_list l;
-    function_list_get(&l, r, STR(DEFAULT_PROJECT));
+    struct error err;
+    if (function_list_page(&l, r, STR(DEFAULT_PROJECT), &err) < 0) {
+        request_fail(r, &err);
+        return;
+    }
     struct buf body = BUF_INIT(REPLY_MAX);
     struct json_w w;
     json_w_init(&w, &body);

@@ -15,7 +15,7 @@
 static const struct http_header CORS[] = {
     HEADER("Access-Control-Allow-Origin", "*"),
     HEADER("Access-Control-Expose-Headers",
-           "X-Function-Duration, X-Cold-Start, X-Kiln-Invocation-Id, X-Kiln-Error"),
+           "X-Function-Duration, X-Cold-Start, X-Kiln-Invocation-Id, X-Kiln-Error, Link"),
 };
 
 static size_t cors_headers(const struct dialect *d, struct http_header *out) {
@@ -26,7 +26,10 @@ static size_t cors_headers(const struct dialect *d, struct http_header *out) {
 }
 
 size_t request_headers(const struct request *r, struct http_header *out) {
-    return cors_headers(r->route->dialect, out);
+    size_t n = cors_headers(r->route->dialect, out);
+    if (r->next)
+        out[n++] = (struct http_header){STR("Link"), str_of(r->next)};
+    return n;
 }
 
 static bool has_content_type(const struct http_header *headers, size_t n) {

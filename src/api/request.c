@@ -99,6 +99,7 @@ static void on_call(struct http_call *call, void *user UNUSED) {
 void request_free(struct request *r) {
     if (!r)
         return;
+    free(r->next);
     function_unref(r->function);
     if (r->free_state)
         r->free_state(r->state);
@@ -125,6 +126,7 @@ struct api *api_new(struct core *core, const struct api_config *config) {
     a->core = core;
     a->public_url = x_strdup("");
     a->gateway_url = x_strdup("");
+    a->web = web_new(config->web_dir);
     a->price_gb_second =
         config->price_gb_second >= 0 ? config->price_gb_second : API_PRICE_GB_SECOND;
     a->price_request = config->price_request >= 0 ? config->price_request : API_PRICE_REQUEST;
@@ -143,6 +145,7 @@ void api_free(struct api *a) {
         return;
     free(a->public_url);
     free(a->gateway_url);
+    web_free(a->web);
     free(a);
 }
 

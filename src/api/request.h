@@ -32,6 +32,9 @@ struct request {
     struct str params[ROUTE_PARAMS_MAX]; /* borrowed from the call, as is `workspace` */
     size_t n_params;
     struct str workspace;
+    uint32_t page_limit;       /* of a list, as page_get() has read it, and … */
+    uint64_t page_before;      /* … where it goes on */
+    char *next;                /* of a list: value of the reply's Link header, or NULL */
     struct function *function; /* a reference released with the request, or NULL */
     /* The client left (call is NULL already): the operation may stop what it waits for and must
      * still end the request, here or later. NULL: nobody cares, it ends by itself. */

@@ -8,8 +8,9 @@
 /* Crockford's base32: no I, L, O, U. */
 static const char letters[] = "0123456789ABCDEFGHJKMNPQRSTVWXYZ";
 
-#define TAIL_BITS 48
-#define TAIL_MAX  ((1ull << TAIL_BITS) - 1)
+#define TAIL_BITS   48
+#define TAIL_MAX    ((1ull << TAIL_BITS) - 1)
+#define RANDOM_BITS 38 /* below the ten of the microsecond */
 
 static void put_be(uint8_t *out, uint64_t v, int bytes) {
     for (int i = bytes - 1; i >= 0; i--, v >>= 8)
@@ -25,12 +26,16 @@ static uint64_t get_be(const uint8_t *in, int bytes) {
 
 struct ulid ulid_make(uint32_t function_no) {
     static __thread uint64_t last_ms, tail;
-    uint64_t ms = (uint64_t)clock_real_us() / 1000;
-    if (ms <= last_ms && tail < TAIL_MAX) { /* same millisecond, or the clock was set back */
-        tail++;
-    } else {
+    uint64_t us = (uint64_t)clock_real_us(), ms = us / 1000;
+    /* half of the random room is left to count up in */
+    uint64_t fresh = (us % 1000) << RANDOM_BITS | (rand_u64() >> (64 - RANDOM_BITS + 1));
+    if (ms > last_ms || tail == TAIL_MAX) {
         last_ms = ms > last_ms ? ms : last_ms + 1;
-        tail = rand_u64() & (TAIL_MAX >> 1); /* half of the room left to count up in */
+        tail = fresh;
+    } else if (ms == last_ms && fresh >> RANDOM_BITS > tail >> RANDOM_BITS) {
+        tail = fresh;
+    } else { /* same microsecond, or the clock was set back */
+        tail++;
     }
     struct ulid u = {0};
     put_be(u.b, last_ms, 6);

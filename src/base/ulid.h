@@ -3,9 +3,10 @@
 #define KILN_BASE_ULID_H
 
 /* struct ulid: 16 bytes that sort by time of birth (github.com/ulid/spec), written as 26 letters of
- * Crockford's base32. kiln uses the 80 bits behind the time so: 32 bits the function's number, 48
- * bits drawn at random and counted up within a millisecond of one thread. So an invocation id
- * leads to its function without an index. */
+ * Crockford's base32. kiln uses the 80 bits behind the time so: 32 bits the function's number, 10
+ * bits the microsecond, 38 bits drawn at random and counted up within one of a thread. So an
+ * invocation id leads to its function without an index, and those of a function sort by their
+ * microsecond. */
 
 #include "base/str.h"
 

@@ -5,7 +5,7 @@
 
 struct events_ask {
     struct ask ask;
-    uint32_t function_no, limit;
+    uint32_t function_no, before, limit;
     struct event *v;
     size_t n, cap;
     void (*done)(void *arg, const struct error *err, const struct event *v, size_t n);
@@ -25,7 +25,7 @@ static bool keep(void *arg, const struct event *e) {
 
 static int read_events(struct ask *ask, struct store *s, struct error *err) {
     struct events_ask *a = container_of(ask, struct events_ask, ask);
-    return store_event_each(s, a->function_no, a->limit, keep, a, err);
+    return store_event_each(s, a->function_no, a->before, a->limit, keep, a, err);
 }
 
 static void answer(struct ask *ask, const struct error *err) {
@@ -37,12 +37,14 @@ static void answer(struct ask *ask, const struct error *err) {
     free(a);
 }
 
-void core_events(struct core *c, struct loop *loop, uint32_t function_no, uint32_t limit,
+void core_events(struct core *c, struct loop *loop, uint32_t function_no, uint32_t before,
+                 uint32_t limit,
                  void (*done)(void *arg, const struct error *err, const struct event *v, size_t n),
                  void *arg) {
     struct events_ask *a = x_alloc(sizeof *a);
     a->ask = (struct ask){.core = c, .loop = loop, .read = read_events, .answer = answer};
     a->function_no = function_no;
+    a->before = before ? before : UINT32_MAX;
     a->limit = limit < READ_ROWS_MAX ? limit : READ_ROWS_MAX;
     a->done = done;
     a->arg = arg;

@@ -71,6 +71,7 @@ void core_invocation(struct core *c, struct loop *loop, const struct ulid *id,
 struct many_ask {
     struct ask ask;
     uint32_t function_no, limit;
+    struct ulid before; /* all ones: from the newest */
     struct invocation *v;
     size_t n, cap;
     void (*done)(void *arg, const struct error *err, const struct invocation *v, size_t n);
@@ -88,20 +89,17 @@ static bool keep_open(void *arg, const struct async_call *call) {
     return keep_record(arg, &call->record);
 }
 
-/* Newest first; of two of the same call the one that has ended. Ids order by the millisecond only.
- */
+/* Newest first; of two of the same call the one that has ended. */
 static int newer(const void *a, const void *b) {
     const struct invocation *x = a, *y = b;
-    if (x->created_us != y->created_us)
-        return y->created_us > x->created_us ? 1 : -1;
     int r = memcmp(y->id.b, x->id.b, sizeof x->id.b);
     return r ? r : (int)y->status - (int)x->status;
 }
 
 static int many_read(struct ask *ask, struct store *s, struct error *err) {
     struct many_ask *a = container_of(ask, struct many_ask, ask);
-    if (store_async_open(s, a->function_no, a->limit, keep_open, a, err) < 0 ||
-        store_invocation_each(s, a->function_no, a->limit, keep_record, a, err) < 0)
+    if (store_async_open(s, a->function_no, &a->before, a->limit, keep_open, a, err) < 0 ||
+        store_invocation_each(s, a->function_no, &a->before, a->limit, keep_record, a, err) < 0)
         return -1;
     if (a->n)
         qsort(a->v, a->n, sizeof *a->v, newer);
@@ -120,13 +118,18 @@ static void many_answer(struct ask *ask, const struct error *err) {
     free(a);
 }
 
-void core_invocations(struct core *c, struct loop *loop, uint32_t function_no, uint32_t limit,
+void core_invocations(struct core *c, struct loop *loop, uint32_t function_no,
+                      const struct ulid *before, uint32_t limit,
                       void (*done)(void *arg, const struct error *err, const struct invocation *v,
                                    size_t n),
                       void *arg) {
     struct many_ask *a = x_alloc(sizeof *a);
     a->ask = (struct ask){.core = c, .loop = loop, .read = many_read, .answer = many_answer};
     a->function_no = function_no;
+    if (before)
+        a->before = *before;
+    else
+        memset(&a->before, 0xff, sizeof a->before);
     a->limit = limit < READ_ROWS_MAX ? limit : READ_ROWS_MAX;
     a->done = done;
     a->arg = arg;

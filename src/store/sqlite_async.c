@@ -19,7 +19,7 @@ static const char PENDING[] = SELECT ", input FROM async_calls WHERE function_no
  * for every look at its end. */
 #define NEWEST(status)                                                                             \
     "SELECT * FROM (" SELECT ", NULL FROM async_calls WHERE function_no = ?1 AND status = " status \
-    " ORDER BY seq DESC LIMIT ?2)"
+    " AND id < ?3 ORDER BY seq DESC LIMIT ?2)"
 static const char OPEN[] =
     NEWEST("0") " UNION ALL " NEWEST("1") " UNION ALL " NEWEST("-1") " ORDER BY 1 DESC LIMIT ?2";
 static const char OF_SEQ[] = SELECT ", input FROM async_calls WHERE seq = ?";
@@ -195,12 +195,17 @@ int store_async_recover(struct store *s,
     return rc;
 }
 
-int store_async_open(struct store *s, uint32_t function_no, uint32_t limit,
-                     bool (*visit)(void *arg, const struct async_call *c), void *arg,
-                     struct error *err) {
+/* Calls that came at once may stand in another order than their ids: some more are given, so that
+ * the caller, who sorts by id, misses none. */
+#define OPEN_SLACK 64
+
+int store_async_open(struct store *s, uint32_t function_no, const struct ulid *before,
+                     uint32_t limit, bool (*visit)(void *arg, const struct async_call *c),
+                     void *arg, struct error *err) {
     cleanup_query struct query q = query_read(s, STORE_STATE, OPEN);
     bind_int(&q, function_no);
-    bind_int(&q, limit);
+    bind_int(&q, (int64_t)limit + OPEN_SLACK);
+    bind_ulid(&q, before);
     int rc;
     bool more = true;
     while (more && (rc = query_step(&q, err)) != 0) {

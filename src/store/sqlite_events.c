@@ -11,7 +11,8 @@ static const char BOUND[] = "DELETE FROM events WHERE function_no = ?1 AND no <=
                             " (SELECT no FROM events WHERE function_no = ?1 ORDER BY no DESC"
                             " LIMIT 1 OFFSET " EVENTS_PER_FUNCTION_MAX ")";
 static const char EACH[] = "SELECT no, function_no, created_us, type, description, metadata"
-                           " FROM events WHERE function_no = ? ORDER BY no DESC LIMIT ?";
+                           " FROM events WHERE function_no = ? AND no < ? ORDER BY no DESC"
+                           " LIMIT ?";
 
 static const char OLDEST[] = "SELECT no, created_us FROM events ORDER BY no LIMIT ?";
 static const char DELETE_UP_TO[] = "DELETE FROM events WHERE no <= ?";
@@ -43,11 +44,12 @@ static void read_event(struct query *q, struct event *e) {
     read_pairs(q, &e->metadata);
 }
 
-int store_event_each(struct store *s, uint32_t function_no, uint32_t limit,
+int store_event_each(struct store *s, uint32_t function_no, uint32_t before, uint32_t limit,
                      bool (*visit)(void *arg, const struct event *e), void *arg,
                      struct error *err) {
     cleanup_query struct query q = query_read(s, STORE_STATE, EACH);
     bind_int(&q, function_no);
+    bind_int(&q, before);
     bind_int(&q, limit);
     int rc;
     bool more = true;

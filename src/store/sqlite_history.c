@@ -42,7 +42,7 @@ static const char APPEND[] =
 static const char GET[] = "SELECT function_no, id, status, " RECORD_COLUMNS " FROM invocations"
                           " WHERE function_no = ? AND id = ?";
 static const char EACH[] = "SELECT function_no, id, status, " RECORD_COLUMNS " FROM invocations"
-                           " WHERE function_no = ? ORDER BY id DESC LIMIT ?";
+                           " WHERE function_no = ? AND id < ? ORDER BY id DESC LIMIT ?";
 
 int store_invocations_append(struct store *s, const struct invocation *v, size_t n,
                              struct error *err) {
@@ -79,11 +79,12 @@ int store_invocation_get(struct store *s, const struct ulid *id, struct invocati
     return 0;
 }
 
-int store_invocation_each(struct store *s, uint32_t function_no, uint32_t limit,
-                          bool (*visit)(void *arg, const struct invocation *v), void *arg,
-                          struct error *err) {
+int store_invocation_each(struct store *s, uint32_t function_no, const struct ulid *before,
+                          uint32_t limit, bool (*visit)(void *arg, const struct invocation *v),
+                          void *arg, struct error *err) {
     cleanup_query struct query q = query_read(s, STORE_HISTORY, EACH);
     bind_int(&q, function_no);
+    bind_ulid(&q, before);
     bind_int(&q, limit);
     int rc;
     bool more = true;

@@ -119,8 +119,9 @@ int store_trigger_each(struct store *s, void (*visit)(void *arg, struct trigger 
 
 /* events (audit), newest first; kept by count a function and by age */
 int store_event_insert(struct store *s, struct event *e, struct error *err);
-int store_event_each(struct store *s, uint32_t function_no, uint32_t before /* a number */, uint32_t limit,
-                     bool (*visit)(void *arg, const struct event *e), void *arg, struct error *err);
+int store_event_each(struct store *s, uint32_t function_no, uint32_t before /* a number */,
+                     uint32_t limit, bool (*visit)(void *arg, const struct event *e), void *arg,
+                     struct error *err);
 
 /* tokens: only the SHA-256 of a token is stored */
 enum role { ROLE_VIEWER = 1, ROLE_INVOKER, ROLE_DEVELOPER, ROLE_ADMIN };
@@ -137,10 +138,10 @@ int store_token_each(struct store *s, void (*visit)(void *arg, const struct toke
                      void *arg, struct error *err);
 
 /* async calls: durable from acceptance to outcome */
-enum async_takers { /* who may run a queued call */
-    ASYNC_WORKERS,  /* kiln itself */
-    ASYNC_BOTH,     /* whoever is first: a task too */
-    ASYNC_PULLERS,  /* whoever asks for it, kiln never */
+enum async_takers {                /* who may run a queued call */
+                    ASYNC_WORKERS, /* kiln itself */
+                    ASYNC_BOTH,    /* whoever is first: a task too */
+                    ASYNC_PULLERS, /* whoever asks for it, kiln never */
 };
 struct async_call {
     uint64_t seq; /* order of acceptance */
@@ -155,8 +156,8 @@ struct async_call {
     struct str result_headers; /* JSON object name → [values] */
     struct str result_body;
     enum async_takers takers; /* at insertion */
-    uint64_t job_no;         /* of a job; 0: it is none */
-    uint8_t job_result_kind; /* of a job's result_body: enum wire_body */
+    uint64_t job_no;          /* of a job; 0: it is none */
+    uint8_t job_result_kind;  /* of a job's result_body: enum wire_body */
 };
 int store_async_insert(struct store *s, struct async_call *c, struct error *err);
 /* Oldest pending calls of a function with seq above AFTER; input included. */
@@ -176,9 +177,9 @@ int store_async_recover(struct store *s,
                         struct error *err);
 /* Pending and running calls of a function with ids below BEFORE, newest first, as records without
  * input; a few more than LIMIT. */
-int store_async_open(struct store *s, uint32_t function_no, const struct ulid *before, uint32_t limit,
-                     bool (*visit)(void *arg, const struct async_call *c), void *arg,
-                     struct error *err);
+int store_async_open(struct store *s, uint32_t function_no, const struct ulid *before,
+                     uint32_t limit, bool (*visit)(void *arg, const struct async_call *c),
+                     void *arg, struct error *err);
 
 /* key-value stores of functions; limits KV_… of model.h, whose breach is ERR_QUOTA */
 /* *RET_FOUND: VISIT (may be NULL) ran with the value. */
@@ -238,23 +239,24 @@ int store_builder_update(struct store *s, const struct task *t /* by id */, stru
 int store_builder_get(struct store *s, const char *id, struct task *ret, struct error *err);
 /* Newest first, those numbered below BEFORE_NO (0: all), without their logs. */
 int store_builder_each(struct store *s, const char *workspace, uint32_t before_no, uint32_t limit,
-                    bool (*visit)(void *arg, const struct task *t), void *arg, struct error *err);
+                       bool (*visit)(void *arg, const struct task *t), void *arg,
+                       struct error *err);
 /* Those that wait or run, oldest first: at start-up. Ownership passes to the visitor. */
 int store_builder_open(struct store *s, void (*visit)(void *arg, struct task *t), void *arg,
-                    struct error *err);
+                       struct error *err);
 /* Ended ones go that are older than BEFORE_US, or beyond the newest KEEP of their workspace; at
  * most SLICE; GONE is told each id. */
 int store_builder_trim(struct store *s, int64_t before_us, uint32_t keep, uint32_t slice,
-                    void (*gone)(void *arg, struct str id), void *arg, struct error *err);
+                       void (*gone)(void *arg, struct str id), void *arg, struct error *err);
 
 /* history: records, newest first */
 int store_invocations_append(struct store *s, const struct invocation *v, size_t n,
                              struct error *err);
 int store_invocation_get(struct store *s, const struct ulid *id, struct invocation *ret,
                          struct error *err); /* ERR_NOT_FOUND */
-int store_invocation_each(struct store *s, uint32_t function_no, const struct ulid *before, uint32_t limit,
-                          bool (*visit)(void *arg, const struct invocation *v), void *arg,
-                          struct error *err);
+int store_invocation_each(struct store *s, uint32_t function_no, const struct ulid *before,
+                          uint32_t limit, bool (*visit)(void *arg, const struct invocation *v),
+                          void *arg, struct error *err);
 
 /* Of one function, older than BEFORE (all zero: from the newest); ids order them. */
 int store_invocations_before(struct store *s, uint32_t function_no, const struct ulid *before,
@@ -299,8 +301,8 @@ struct metric_minute {
     uint64_t invocations, errors, cold_starts;
     uint64_t gb_us;                            /* memory limit in GB times running µs: for cost */
     uint32_t concurrency_min, concurrency_max; /* calls running at once */
-    uint64_t busy_us;          /* sum of running times: avg concurrency = busy / window */
-    struct histogram duration; /* µs of running, completed and failed */
+    uint64_t busy_us;           /* sum of running times: avg concurrency = busy / window */
+    struct histogram duration;  /* µs of running, completed and failed */
     uint64_t cpu_us;            /* used by its instances, told of in this minute */
     uint64_t memory_peak_bytes; /* the most that one of them had */
 };

@@ -172,7 +172,7 @@ static void test_versions(void **state) {
     assert_int_equal(list.versions[0].number, 7);
     assert_true(list.versions[1].active);
     assert_false(list.versions[2].active);
-    core_events(w.core, w.loops[0], no, 50, got_events, &events);
+    core_events(w.core, w.loops[0], no, 0, 50, got_events, &events);
     world_until(&w, &events.over);
     static const char *const expect[] = {"rolled_back", "rolled_back", "version_activated",
                                          "deployed",    "deployed",    "created"};

@@ -27,7 +27,7 @@ static int teardown(void **state) {
 
 static struct answer invocations(uint32_t no, uint32_t limit) {
     struct answer a = {0};
-    core_invocations(w.core, w.loops[0], no, limit, got_invocations, &a);
+    core_invocations(w.core, w.loops[0], no, NULL, limit, got_invocations, &a);
     world_until(&w, &a.over);
     assert_int_equal(a.err.code, ERR_NONE);
     return a;

@@ -180,7 +180,7 @@ static void step(struct loop_task *task) {
     else if (dice < 13)
         do_update(ch);
     else if (dice < 14)
-        core_invocations(w.core, w.loops[ch->loop], shared_no, 10, invocations_done, ch);
+        core_invocations(w.core, w.loops[ch->loop], shared_no, NULL, 10, invocations_done, ch);
     else if (dice < 15)
         core_metrics(w.core, w.loops[ch->loop], shared_no, 0, 0, metrics_done, ch);
     else if (dice < 16)

@@ -42,6 +42,9 @@
         }                                                                                          \
     } while (0)
 
+static const struct ulid LAST_ID = {{0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff,
+                                     0xff, 0xff, 0xff, 0xff, 0xff, 0xff}};
+
 /* ---- a data folder a test, a store in it ---- */
 struct fixture {
     char dir[64];
@@ -451,25 +454,25 @@ static int events_body(struct store *s, void *arg, struct error *err) {
     uint32_t second = e.no;
     e.function_no = other;
     OK(store_event_insert(s, &e, err));
-    OK(store_event_each(s, no, 100, note_event, &l, err));
+    OK(store_event_each(s, no, UINT32_MAX, 100, note_event, &l, err));
     CHECK(l.n == 2 && l.first_no == second && l.metadata);
     CHECK(strcmp(l.types[0], "version_activated") == 0 && strcmp(l.types[1], "created") == 0);
     l.n = 0;
-    OK(store_event_each(s, no, 1, note_event, &l, err));
+    OK(store_event_each(s, no, UINT32_MAX, 1, note_event, &l, err));
     CHECK(l.n == 1);
 
     e.function_no = no; /* bounded by count */
     for (int i = 0; i < 1100; i++)
         OK(store_event_insert(s, &e, err));
     l.n = 0;
-    OK(store_event_each(s, no, 5000, note_event, &l, err));
+    OK(store_event_each(s, no, UINT32_MAX, 5000, note_event, &l, err));
     CHECK(l.n == 1000 && l.first_no == e.no);
 
     (void)snprintf(e.type, sizeof(e.type), "deleted");
     OK(store_event_insert(s, &e, err));
     OK(store_function_delete(s, no, err));
     l.n = 0;
-    OK(store_event_each(s, no, 100, note_event, &l, err));
+    OK(store_event_each(s, no, UINT32_MAX, 100, note_event, &l, err));
     CHECK(l.n == 1 && strcmp(l.types[0], "deleted") == 0);
     pairs_done(&e.metadata);
     return 0;
@@ -586,7 +589,7 @@ static int async_body(struct store *s, void *arg, struct error *err) {
     OK(store_async_pending(s, no, 0, 9, 1000, note_call, &l, err));
     CHECK(l.n == 3);
     l.n = 0;
-    OK(store_async_open(s, no, 9, note_call_more, &l, err));
+    OK(store_async_open(s, no, &LAST_ID, 9, note_call_more, &l, err));
     CHECK(l.n == 4 && memcmp(&l.ids[3], &c[0].id, 16) == 0 && l.status == INV_RUNNING);
     CHECK(l.attempts == 1 && l.record.started_us == 77 && l.input[0] == '\0');
 
@@ -654,14 +657,14 @@ static int invocations_body(struct store *s, void *arg, struct error *err) {
     OK(store_invocations_append(s, &v[2], 1, err)); /* again: replaced */
     OK(store_invocation_get(s, &v[2].id, &got, err));
     CHECK(got.status == INV_COMPLETED);
-    OK(store_invocation_each(s, 1, 10, note_record, &l, err));
+    OK(store_invocation_each(s, 1, &LAST_ID, 10, note_record, &l, err));
     CHECK(l.n == 4 && memcmp(&l.ids[0], &v[3].id, 16) == 0);
     CHECK(memcmp(&l.ids[3], &v[0].id, 16) == 0);
     l = (struct record_log){.stop_after = 2};
-    OK(store_invocation_each(s, 1, 10, note_record, &l, err));
+    OK(store_invocation_each(s, 1, &LAST_ID, 10, note_record, &l, err));
     CHECK(l.n == 2);
     l = (struct record_log){0};
-    OK(store_invocation_each(s, 1, 3, note_record, &l, err));
+    OK(store_invocation_each(s, 1, &LAST_ID, 3, note_record, &l, err));
     CHECK(l.n == 3);
     return 0;
 }
@@ -1159,7 +1162,7 @@ static int fill_body(struct store *s, void *arg, struct error *err) {
 
 static int count_records_body(struct store *s, void *arg, struct error *err) {
     struct record_log l = {0};
-    OK(store_invocation_each(s, 1, 10, note_record, &l, err));
+    OK(store_invocation_each(s, 1, &LAST_ID, 10, note_record, &l, err));
     *(uint32_t *)arg = l.n;
     return 0;
 }
