@@ -43,8 +43,8 @@ DOORS = {
 # Headers that the build makes, which lie outside src/.
 GENERATED = {"routes.h"}
 
-CHECKED = {".c", ".h", ".py", ".js", ".mjs", ".cjs", ".sh", ".build"}
-FOLDERS = ["src", "runtimes", "tests", "tools"]
+CHECKED = {".c", ".h", ".py", ".js", ".mjs", ".cjs", ".sh", ".build", ".css", ".html"}
+FOLDERS = ["src", "runtimes", "tests", "tools", "web"]
 SKIPPED = {"node_modules", "__pycache__", "corpus", ".git"}
 INCLUDE = re.compile(r'^\s*#\s*include\s*([<"])([^">]+)[">]')
 
@@ -80,7 +80,7 @@ def check_includes(root, path):
 
 
 def check_licence(root, path):
-    head = path.read_text(errors="replace").splitlines()[:2]  # the second after #!
+    head = path.read_text(errors="replace").splitlines()[:2]  # after #! or <!DOCTYPE
     if not any("SPDX-License-Identifier: Apache-2.0" in line for line in head):
         yield f"{path.relative_to(root)}: no SPDX line"
 

@@ -6,11 +6,13 @@
 
 #include "api/api.h"
 #include "api/request.h"
+#include "api/web.h"
 
 struct api {
     struct core *core;
     char *public_url, *gateway_url;
     double price_gb_second, price_request;
+    struct web *web; /* what browsers are given */
     _Atomic bool interpreters_asked; /* capabilities have waited for them once */
 };
 

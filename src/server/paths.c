@@ -16,10 +16,13 @@ static int find_lib(struct paths *p, struct error *err) {
     if (slash)
         *slash = 0;
     p->lib = x_strdup(exe);
-    /* Beside us in a build folder; after an installation in <prefix>/<libdir>/kiln. */
+    /* Beside us in a build folder; after an installation in <prefix>/<libdir>/kiln and share/. */
     p->runtimes = x_asprintf("%s/runtimes", exe);
+    p->web = x_asprintf("%s/web", exe);
     if (access(p->runtimes, R_OK | X_OK) == 0)
         return 0;
+    free(p->web);
+    p->web = x_asprintf("%s/../" KILN_DATADIR "/kiln/web", exe);
     cleanup_free char *beside = p->runtimes;
     p->runtimes = x_asprintf("%s/../" KILN_LIBDIR "/kiln", exe);
     if (access(p->runtimes, R_OK | X_OK) == 0)
@@ -75,5 +78,6 @@ int paths_find(struct paths *p, const char *data, struct error *err) {
 void paths_done(struct paths *p) {
     free(p->lib);
     free(p->runtimes);
+    free(p->web);
     free(p->data);
 }

@@ -7,6 +7,7 @@
 struct paths {
     char *lib;      /* where this program and its zygotes stand */
     char *runtimes; /* what instances see at /opt/kiln */
+    char *web;      /* what browsers are given (web/); it may be missing */
     char *data;     /* made if need be, mode 0700, without symbolic links */
     char id[16];    /* of this data folder: names its control groups */
 };

@@ -264,7 +264,8 @@ static int bind_listeners(struct server *sv, struct error *err) {
 static int start_faces(struct server *sv, struct error *err) {
     sv->api =
         api_new(sv->core, &(struct api_config){.price_gb_second = sv->settings->price_gb_second,
-                                               .price_request = sv->settings->price_request});
+                                               .price_request = sv->settings->price_request,
+                                               .web_dir = sv->paths.web});
     if (bind_listeners(sv, err) < 0)
         return -1;
     url_of(sv->api_url, sv->settings->listen, sv->api_port);
