@@ -23,6 +23,7 @@
 static struct {
     int fd;
     bool detached;
+    bool handing_over; /* the child of the fork under way gets the channel */
     uint32_t seq;
     struct buf in;
     size_t in_at; /* consumed bytes at the front of `in` */
@@ -119,9 +120,16 @@ static void catch_crashes(void) {
         (void)sigaction(fatal[i], &sa, NULL);
 }
 
+/* To this thread: another one may be the function's own and must not be interrupted. glibc 2.36
+ * does not name the field. */
+static void make_timer(void) {
+    struct sigevent ev = {.sigev_notify = SIGEV_THREAD_ID, .sigev_signo = CHAN_SIGNAL};
+    ev._sigev_un._tid = (pid_t)syscall(SYS_gettid);
+    chan.have_timer = timer_create(CLOCK_MONOTONIC, &ev, &chan.timer) == 0;
+}
+
 void chan_open(int fd) {
     struct sigaction sa = {.sa_handler = on_timer, .sa_flags = SA_RESTART};
-    struct sigevent ev = {.sigev_notify = SIGEV_THREAD_ID, .sigev_signo = CHAN_SIGNAL};
 
     chan.fd = fd;
     chan.detached = false; /* the fork of this instance itself ran chan_detach() */
@@ -129,10 +137,11 @@ void chan_open(int fd) {
     sigemptyset(&sa.sa_mask);
     (void)sigaction(CHAN_SIGNAL, &sa, NULL);
     catch_crashes();
-    /* To this thread: another one may be the function's own and must not be interrupted. glibc 2.36
-     * does not name the field. */
-    ev._sigev_un._tid = (pid_t)syscall(SYS_gettid);
-    chan.have_timer = timer_create(CLOCK_MONOTONIC, &ev, &chan.timer) == 0;
+    make_timer();
+}
+
+bool chan_is_open(void) {
+    return !chan.detached && chan.fd >= 0;
 }
 
 void chan_set_call(uint32_t seq) {
@@ -164,7 +173,32 @@ void chan_exit(int status) {
     _exit(status);
 }
 
+pid_t chan_fork(void) {
+    chan_end_lines();
+    if (chan_flush() < 0)
+        _exit(0); /* the server is gone */
+    if (chan.in.len == chan.in_at) { /* the code that was loaded need not be there twice */
+        buf_done(&chan.in);
+        chan.in_at = 0;
+    }
+    chan.handing_over = true;
+    PyOS_BeforeFork();
+    pid_t pid = fork();
+    if (pid == 0)
+        PyOS_AfterFork_Child(); /* runs chan_detach() */
+    else
+        PyOS_AfterFork_Parent();
+    chan.handing_over = false;
+    if (pid == 0) { /* timers stay with the parent (timer_create(2)) */
+        chan.armed_ms = 0;
+        make_timer();
+    }
+    return pid;
+}
+
 void chan_detach(void) {
+    if (chan.handing_over)
+        return;
     chan.detached = true;
     chan.have_timer = false;
     atomic_flag_clear(&chan.lock);

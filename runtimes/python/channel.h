@@ -14,11 +14,14 @@
  * guarded against the timer's handler by a lock that is held for a memcpy only: no Python code
  * runs under it. */
 
+#include <sys/types.h>
+
 #include "wire/wire.h"
 
 enum chan_stream { CHAN_STDOUT = 0, CHAN_STDERR = 1 };
 
 void chan_open(int fd);
+bool chan_is_open(void); /* false after chan_detach() */
 /* Next whole frame; its payload is valid until the next chan_next(). 1, 0 at the end of the
  * channel, -EBADMSG when the frame is malformed, other -errno. */
 int chan_next(struct wire_frame *ret);
@@ -39,6 +42,9 @@ void chan_end_lines(void);
 int chan_flush(void);
 /* Flushes what it can and ends the process without running anything else. */
 void chan_exit(int status) NORETURN;
+/* Forks, as fork(2), such that the channel is the child's; the parent does not touch it until the
+ * child has ended. */
+pid_t chan_fork(void);
 /* In the child of a fork made by the function: the channel stays the parent's; text goes to
  * descriptors 1 and 2 instead. */
 void chan_detach(void);

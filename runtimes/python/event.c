@@ -269,6 +269,12 @@ static int set_keys(PyObject *event, PyObject *const values[5]) {
     return r;
 }
 
+static bool whole_requests;
+
+void event_set_whole_requests(bool whole) {
+    whole_requests = whole;
+}
+
 static PyObject *event_new(void) {
     return PyDict_Type.tp_new(&event_type, NULL, NULL);
 }
@@ -285,7 +291,7 @@ bool event_from_call(struct str payload, struct call *ret) {
     bool ok = headers && wire_done(&in) && kind <= WIRE_BODY_BYTES;
     PyObject *self = ok ? event_new() : NULL;
 
-    *ret = (struct call){.plain = flags & WIRE_PLAIN};
+    *ret = (struct call){.plain = (flags & WIRE_PLAIN) && !whole_requests};
     if (!self) {
         Py_XDECREF(query);
         Py_XDECREF(headers);

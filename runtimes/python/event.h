@@ -22,6 +22,9 @@ int event_set_function(struct str name, struct str version, struct str workspace
 /* The JSON scanner: callable (text, index) → (value, end), raising on what is not JSON. */
 void event_set_scanner(PyObject *scan);
 
+/* The handler takes requests, and so an Event even where WIRE_PLAIN is set. */
+void event_set_whole_requests(bool whole);
+
 /* What one CALL gives to the handler. */
 struct call {
     PyObject *event;   /* an Event, or with WIRE_PLAIN the body's value */

@@ -30,6 +30,7 @@ import math  # noqa: F401
 import os
 import random  # noqa: F401
 import re
+import stat
 import sys
 import time
 import traceback
@@ -41,10 +42,14 @@ import warnings
 
 import _kiln
 
+import spin_sdk.http
+import spin_sdk.key_value
+import spin_sdk.variables  # noqa: F401
+
 DEBUG, INFO, WARN, ERROR = range(4)
 
 APP_DIR = _kiln.APP_DIR
-DEFAULT_FILES = ("main.py", "index.py", "handler.py")
+DEFAULT_FILES = ("main.py", "index.py", "handler.py", "app.py")
 ARCHIVE_ENTRIES_MAX = 20_000
 ARCHIVE_NAME_MAX = 1024
 CALLABLES_SHOWN_MAX = 20
@@ -456,7 +461,19 @@ def _callables(module):
     return "it defines " + ", ".join(names[:CALLABLES_SHOWN_MAX]) + more
 
 
+def _spin_class(module):
+    """The class of a module in Spin's format, or None."""
+    found = getattr(module, "IncomingHandler", None)
+    base = spin_sdk.http.IncomingHandler
+    if isinstance(found, type) and issubclass(found, base) and found is not base:
+        return found
+    return None
+
+
 def _find_handler(module, handler, name):
+    spin = _spin_class(module)
+    if spin is not None and (name == "handler" or getattr(module, name, spin) is spin):
+        return spin
     looked = list(dict.fromkeys(n for n in (name, handler.strip(), "handler") if n))
     for n in looked:
         found = getattr(module, n, None)
@@ -488,7 +505,174 @@ def load(handler, environment, code):
     file, name = _split_handler(handler)
     module = _load_archive(code, file) if _is_archive(code) else _load_source(code, file)
     found = _find_handler(module, handler, name)
+    if isinstance(found, type) and found is _spin_class(module):
+        global _archive
+        _archive = code if _is_archive(code) else None
+        return _spin_handler(found), ISOLATED
     return found, _arguments(found)
+
+
+# ---- Spin's format ---------------------------------------------------------------------------
+
+#: instead of a number of arguments: each call has a process of its own (isolate.h)
+ISOLATED = -1
+
+#: what a path keeps as it is, beside letters, digits and "_.-~" (RFC 3986 section 3.3)
+_PATH_SAFE = "/!$&'()*+,;=:@"
+#: the same within a query's names and values, which "&", "=" and "+" separate (section 3.4)
+_QUERY_SAFE = "/!$'()*,;:@?"
+
+
+def _uri(event):
+    """Path and query of a request, encoded again."""
+    pairs = []
+    for name, values in event["query"].items():
+        for value in values if isinstance(values, list) else [values]:
+            pairs.append((name, value))
+    uri = urllib.parse.quote(event["path"], safe=_PATH_SAFE)
+    if pairs:
+        uri += "?" + urllib.parse.urlencode(pairs, quote_via=urllib.parse.quote, safe=_QUERY_SAFE)
+    return uri
+
+
+def _spin_result(response):
+    """A Response as what every other handler returns."""
+    if not isinstance(response, spin_sdk.http.Response):
+        raise TypeError(f"handle_request() returned {type(response).__name__}, not a Response")
+    status, body = response.status, response.body
+    if not isinstance(status, int) or not 100 <= status <= 599:
+        raise ValueError(f"status {status!r} is not between 100 and 599")
+    if body is not None and not isinstance(body, (bytes, bytearray, memoryview)):
+        raise TypeError(f"the body of a Response is bytes or None, not {type(body).__name__}")
+    headers = dict(response.headers or {})
+    if not any(name.lower() == "content-length" for name in headers):
+        headers["content-length"] = str(len(bytes(body or b"")))
+    return {"statusCode": status, "headers": headers, "body": body}
+
+
+def _spin_handler(found):
+    async def awaited(response):
+        return _spin_result(await response)
+
+    def handle(event):
+        request = spin_sdk.http.Request(
+            event["method"], _uri(event), dict(event["headers"]), event.raw_body
+        )
+        response = found().handle_request(request)
+        return awaited(response) if inspect.isawaitable(response) else _spin_result(response)
+
+    return handle
+
+
+#: where a call may leave files
+WRITABLE = ("/tmp", "/dev/shm")
+
+_archive = None  # the code, where it is one
+_files = None  # path -> (what it is, its content where it is none of the archive's)
+
+
+def _in_sandbox():
+    """Only there WRITABLE is the function's own."""
+    return os.getpid() == 1 and APP_DIR == "/tmp/app"
+
+
+def _walk(folder):
+    """(path, lstat) of all that is below, a folder before what is in it."""
+    try:
+        entries = list(os.scandir(folder))
+    except PermissionError:
+        os.chmod(folder, 0o700)
+        entries = list(os.scandir(folder))
+    except FileNotFoundError:
+        return
+    for entry in entries:
+        info = entry.stat(follow_symlinks=False)
+        yield entry.path, info
+        if entry.is_dir(follow_symlinks=False):
+            yield from _walk(entry.path)
+
+
+def _mark(info):
+    if stat.S_ISDIR(info.st_mode):
+        return info.st_mode
+    return (info.st_ino, info.st_mode, info.st_size, info.st_mtime_ns, info.st_ctime_ns)
+
+
+def _content(path, info):
+    if stat.S_ISLNK(info.st_mode):
+        return os.readlink(path)
+    if not stat.S_ISREG(info.st_mode):
+        return None
+    with open(path, "rb") as f:
+        return f.read()
+
+
+def _of_archive(path):
+    return _archive is not None and path.startswith(APP_DIR + "/")
+
+
+def _remember():
+    """What is there before the first call: nothing, but for the archive and what the code wrote
+    while it was loaded."""
+    global _files
+    _files = {}
+    for folder in WRITABLE:
+        for path, info in _walk(folder):
+            content = None if _of_archive(path) else _content(path, info)
+            _files[path] = (_mark(info), info.st_mode, content)
+
+
+def _remove(paths):
+    for path in sorted(paths, reverse=True):  # what is in a folder comes before it
+        if os.path.isdir(path) and not os.path.islink(path):
+            os.rmdir(path)
+        else:
+            os.unlink(path)
+
+
+def _write_again():
+    if _archive is not None:
+        _unpack(_archive)
+    for path, (_, mode, content) in _files.items():
+        if _of_archive(path):
+            continue
+        if stat.S_ISDIR(mode):
+            os.makedirs(path, exist_ok=True)
+            os.chmod(path, stat.S_IMODE(mode))
+        elif isinstance(content, str):
+            os.symlink(content, path)
+        elif content is not None:
+            with open(path, "wb") as f:
+                f.write(content)
+            os.chmod(path, stat.S_IMODE(mode))
+
+
+def _put_back():
+    """The files are again those of _remember()."""
+    now = {}
+    for folder in WRITABLE:
+        now.update((path, _mark(info)) for path, info in _walk(folder))
+    if all(now.get(path) == entry[0] for path, entry in _files.items()):
+        _remove(now.keys() - _files.keys())
+    else:
+        _remove(now.keys())
+        _write_again()
+        _remember()
+
+
+def begin_isolated():
+    """In the process that each call is forked from, before the first of them."""
+    if _in_sandbox():
+        _remember()
+    gc.collect()
+    gc.freeze()
+
+
+def prepare_isolated(used):
+    """The same between two calls. USED is what they have used so far."""
+    if _files is not None:
+        _put_back()
+    spin_sdk.http.prepare(used)
 
 
 # ---- coroutines ------------------------------------------------------------------------------

@@ -8,9 +8,12 @@
  *   json_out.c  Python value to JSON text
  *   event.c     what a handler is given: Event and Context
  *   result.c    what a handler returned: RESULT frame
+ *   kv.c        questions to the key-value store in the middle of a call
+ *   isolate.c   calls that have a process each
  *   worker.c    the frame loop: HELLO, LOAD, CALL…
  *   embed.c     the interpreter: start, warm, fork hooks
- *   kiln_worker.py  what is easier in Python: loading code, logging, tracebacks, asyncio */
+ *   kiln_worker.py  what is easier in Python: loading code, logging, tracebacks, asyncio
+ *   spin_sdk    what functions in Spin's format import */
 
 #include "zygote/runtime.h"
 

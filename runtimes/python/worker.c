@@ -8,6 +8,8 @@
 
 #include "channel.h"
 #include "event.h"
+#include "isolate.h"
+#include "kv.h"
 #include "python_runtime.h"
 #include "result.h"
 
@@ -18,8 +20,9 @@ static PyObject *kiln_worker; /* the Python half */
 
 static struct {
     PyObject *handler;
-    int args;     /* 0, 1: event, 2: event and context */
-    bool exiting; /* the handler raised SystemExit */
+    int args; /* 0, 1: event, 2: event and context */
+    bool isolated; /* a process for each call; see isolate.h */
+    bool exiting;  /* the handler raised SystemExit */
     int exit_status;
 } fn;
 
@@ -105,6 +108,8 @@ static PyMethodDef kiln_methods[] = {
     {"log", kiln_log, METH_VARARGS, "log(level, text): one LOG frame."},
     {"flush", kiln_flush, METH_NOARGS, "Sends what is held."},
     {"detach", kiln_detach, METH_NOARGS, "In a forked child: the channel is the parent's."},
+    {"kv", kv_ask, METH_VARARGS, "kv(op, store, key, value): (status, bytes)."},
+    {"used", isolate_used, METH_O, "used(bits): what a call of its own process has used."},
     {"exit", kiln_exit, METH_VARARGS, "Flushes and ends the process."},
     {0},
 };
@@ -142,7 +147,7 @@ static void send_failed(uint32_t seq, struct str type, struct str message) {
     (void)buf_put_str(&b, frame_string(type, len));
     (void)buf_put_str(&b, type);
     (void)buf_put_str(&b, frame_string(message, len));
-    uint8_t flags = fn.exiting ? WIRE_FAILED_LAST : 0;
+    uint8_t flags = (fn.exiting ? WIRE_FAILED_LAST : 0) | (fn.isolated ? WIRE_FAILED_EMPTY : 0);
     (void)chan_frame_flags(WIRE_FAILED, flags, seq, buf_str(&b), message);
 }
 
@@ -163,7 +168,7 @@ static void fail_call(uint32_t seq) {
         (void)lossy_utf8(PyTuple_GET_ITEM(told, 0), &name, &h1);
         (void)lossy_utf8(PyTuple_GET_ITEM(told, 1), &message, &h2);
         PyObject *status = PyTuple_GET_ITEM(told, 2);
-        fn.exiting = status != Py_None;
+        fn.exiting = status != Py_None && !fn.isolated;
         fn.exit_status = fn.exiting ? (int)PyLong_AsLong(status) & 0xff : 0;
     } else if (type && PyType_Check(type)) {
         name = str_of(((PyTypeObject *)type)->tp_name);
@@ -209,12 +214,14 @@ static PyObject *call_in_context(const struct call *c) {
 
 static void handle_call(const struct wire_frame *f) {
     chan_set_call(f->seq);
+    kv_begin(f->seq);
     struct call c;
     bool ok = event_from_call(f->payload, &c);
     if (!ok && !PyErr_Occurred())
         chan_exit(WORKER_EXIT_PROTOCOL);
     PyObject *result = ok ? call_in_context(&c) : NULL;
     call_done(&c);
+    kv_end();
     if (result) {
         chan_end_lines();
         if (result_send(f->seq, result, c.plain) < 0)
@@ -291,6 +298,10 @@ static int load(struct str payload, uint8_t *ret_flags) {
     PyObject *callable;
     if (found && PyArg_ParseTuple(found, "Oi", &callable, &fn.args)) {
         Py_XSETREF(fn.handler, Py_NewRef(callable));
+        fn.isolated = fn.args < 0;
+        if (fn.isolated)
+            fn.args = 1;
+        event_set_whole_requests(fn.isolated);
         r = 0;
     }
     Py_XDECREF(found);
@@ -383,6 +394,25 @@ static void touch_pages(void) {
     Py_XDECREF(done);
 }
 
+static void prepare_isolated(int used) {
+    PyObject *done = PyObject_CallMethod(kiln_worker, "prepare_isolated", "i", used);
+    if (!done) { /* the next call must not see what this one left */
+        PyErr_Print();
+        chan_exit(1);
+    }
+    Py_DECREF(done);
+}
+
+static void NORETURN run_isolated(void) {
+    PyObject *done = PyObject_CallMethod(kiln_worker, "begin_isolated", NULL);
+    if (!done)
+        PyErr_Print();
+    Py_XDECREF(done);
+    if (!done)
+        chan_exit(1);
+    isolate_run(handle_call, prepare_isolated);
+}
+
 void worker_run(int fd, const char *interpreter) {
     struct wire_frame f;
     char len[4];
@@ -392,6 +422,8 @@ void worker_run(int fd, const char *interpreter) {
     chan_open(fd);
     (void)chan_frame(WIRE_HELLO, 0, frame_string(str_of(interpreter), len), str_of(interpreter));
     load_function();
+    if (fn.isolated)
+        run_isolated();
     while ((r = chan_next(&f)) > 0) {
         if (f.type != WIRE_CALL)
             chan_exit(WORKER_EXIT_PROTOCOL);
@@ -401,7 +433,7 @@ void worker_run(int fd, const char *interpreter) {
 }
 
 int worker_warm(void) {
-    kiln_worker = PyImport_ImportModule("kiln_worker");
+    kiln_worker = kv_init() == 0 ? PyImport_ImportModule("kiln_worker") : NULL;
     PyObject *scan = kiln_worker ? PyObject_GetAttrString(kiln_worker, "json_scan") : NULL;
     if (scan)
         event_set_scanner(scan);

@@ -98,12 +98,26 @@ static void reply(struct http_call *http, const struct core_call *call,
     http_reply(http, result->status, headers, n, result->body);
 }
 
+/* Functions in Spin's format: who calls by HTTP hears nothing of what went wrong. */
+static void reply_empty(struct http_call *http, const struct core_call *call,
+                        const struct engine_result *result) {
+    char id[ID_TEXT_MAX];
+    (void)invocation_id_text(id, &call->id);
+    struct http_header headers[] = {
+        {STR("X-Kiln-Invocation-Id"), str_of(id)},
+        {STR("X-Kiln-Error"), str_of(invoke_cause(result->cause))},
+    };
+    http_reply(http, 500, headers, ARRAY_LEN(headers), STR_NULL);
+}
+
 static void on_done(struct core_call *call, const struct engine_result *result,
                     const struct invocation *record UNUSED) {
     struct visit *v = container_of(call, struct visit, call);
     struct error err;
     core_call_done(call); /* RESULT is not the call's; its id stays */
-    if (result->cause != ERR_NONE) {
+    if (result->empty) {
+        reply_empty(v->http, call, result);
+    } else if (result->cause != ERR_NONE) {
         invoke_error(result, &err);
         if (err.code == ERR_FUNCTION) /* its words are for its owner, not for the public */
             (void)error_set(&err, ERR_FUNCTION, "the function failed; its log says why");
