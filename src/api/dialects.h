@@ -7,6 +7,7 @@
 extern const struct dialect dialect_common; /* paths of nobody; answers {"error"} */
 extern const struct dialect dialect_fnservice;
 extern const struct dialect dialect_kube;
+extern const struct dialect dialect_runna;
 extern const struct dialect dialect_blue;
 
 /* All of them; NULL ends. The one place that a new dialect is added to. */
