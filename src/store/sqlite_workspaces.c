@@ -4,7 +4,7 @@
 
 static const char INSERT[] = "INSERT INTO workspaces (id, name, description, created_us,"
                              " updated_us) VALUES (?,?,?,?,?)";
-static const char SET_ID[] = "UPDATE workspaces SET id = 'ws-' || no WHERE no = ?";
+static const char SET_ID[] = "UPDATE OR IGNORE workspaces SET id = ? WHERE no = ?";
 static const char ENSURE[] = "INSERT OR IGNORE INTO workspaces (id, name, created_us, updated_us)"
                              " VALUES (?1, ?1, ?2, ?2)";
 static const char UPDATE[] = "UPDATE workspaces SET name = ?, description = ?, updated_us = ?"
@@ -22,16 +22,21 @@ static int taken(const char *id, struct error *err) {
     return error_field(err, ERR_CONFLICT, "id", "a workspace '%s' exists already", id);
 }
 
-/* "ws-<no>", which a caller may have taken by naming it in a path. */
+/* "ws-<no>", or the next one where a caller has taken it by naming it in a path. */
 static int give_id(struct store *s, struct workspace *w, struct error *err) {
     char id[NAME_MAX_LEN + 1];
-    snprintf(id, sizeof id, "ws-%u", w->no);
+    for (uint32_t n = w->no;; n++) {
+        snprintf(id, sizeof id, "ws-%u", n);
+        cleanup_query struct query q = query_write(s, STORE_STATE, SET_ID);
+        bind_text(&q, id);
+        bind_int(&q, w->no);
+        if (query_run(&q, err) < 0)
+            return -1;
+        if (query_changes(&q))
+            break;
+    }
     w->id = x_strdup(id);
-    cleanup_query struct query q = query_write(s, STORE_STATE, SET_ID);
-    bind_int(&q, w->no);
-    if (query_run(&q, err) == 0)
-        return 0;
-    return query_constraint(&q) == SQLITE_CONSTRAINT_UNIQUE ? taken(id, err) : -1;
+    return 0;
 }
 
 int store_workspace_insert(struct store *s, struct workspace *w, struct error *err) {
