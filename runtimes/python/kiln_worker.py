@@ -564,8 +564,8 @@ def _spin_handler(found):
     return handle
 
 
-#: where a call may leave files
-WRITABLE = ("/tmp", "/dev/shm")
+#: where a call may leave files; /dev/shm leads there too
+WRITABLE = "/tmp"
 
 _archive = None  # the code, where it is one
 _files = None  # path -> (what it is, its content where it is none of the archive's)
@@ -616,10 +616,9 @@ def _remember():
     while it was loaded."""
     global _files
     _files = {}
-    for folder in WRITABLE:
-        for path, info in _walk(folder):
-            content = None if _of_archive(path) else _content(path, info)
-            _files[path] = (_mark(info), info.st_mode, content)
+    for path, info in _walk(WRITABLE):
+        content = None if _of_archive(path) else _content(path, info)
+        _files[path] = (_mark(info), info.st_mode, content)
 
 
 def _remove(paths):
@@ -649,9 +648,7 @@ def _write_again():
 
 def _put_back():
     """The files are again those of _remember()."""
-    now = {}
-    for folder in WRITABLE:
-        now.update((path, _mark(info)) for path, info in _walk(folder))
+    now = {path: _mark(info) for path, info in _walk(WRITABLE)}
     if all(now.get(path) == entry[0] for path, entry in _files.items()):
         _remove(now.keys() - _files.keys())
     else:

@@ -109,6 +109,8 @@ def _read(connection):
     body = response.read(SEND_BODY_MAX + 1)
     if len(body) > SEND_BODY_MAX:
         raise Err(error.ErrorCode_HttpResponseBodySize())
+    if response.length:  # bytes that were announced and did not come
+        raise Err(error.ErrorCode_ConnectionTerminated())
     return Response(response.status, headers, body)
 
 
