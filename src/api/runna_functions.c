@@ -69,14 +69,13 @@ static void listing_free(void *state) {
 
 static void list_end(struct request *r) {
     struct listing *l = r->state;
-    struct buf body = l->body;
     if (l->at < l->list.n)
         page_next(r, l->list.v[l->at - 1]->no);
     jw_end_array(&l->w);
     jw_end_object(&l->w);
     jw_end_object(&l->w);
     struct json_w w = l->w;
-    w.out = &body;
+    struct buf body = l->body;
     l->body = BUF_INIT(0);
     request_written(r, 200, NULL, 0, &w, &body);
 }
