@@ -184,6 +184,19 @@ void core_projects_each(struct core *c, struct str workspace,
 }
 
 /* ---- those that a function is made in ---- */
+int places_room(struct core *c, struct error *err) {
+    struct places *p = &c->places;
+    pthread_rwlock_rdlock(&p->lock);
+    bool full = p->n_workspaces >= WORKSPACES_MAX || p->n_projects >= PROJECTS_MAX;
+    pthread_rwlock_unlock(&p->lock);
+    if (!full)
+        return 0;
+    return error_set(
+        err, ERR_QUOTA,
+        "there are %u workspaces or %u projects already: delete some that are not used",
+        WORKSPACES_MAX, PROJECTS_MAX);
+}
+
 int places_ensure(struct core *c, struct store *s, const struct function *f,
                   struct places_new *made, struct error *err) {
     struct project *known = core_project(c, str_of(f->workspace), str_of(f->project));
@@ -191,6 +204,8 @@ int places_ensure(struct core *c, struct store *s, const struct function *f,
         project_unref(known);
         return 0;
     }
+    if (places_room(c, err) < 0)
+        return -1;
     if (store_workspace_ensure(s, f->workspace, f->created_us, &made->workspace, err) < 0)
         return -1;
     return store_project_ensure(s, f->workspace, f->project, f->created_us, &made->project, err) < 0

@@ -16,6 +16,9 @@ void places_remove_workspace(struct places *p, struct str id);          /* with 
 void places_put_project(struct places *p, struct project *project /* taken; replaces its like */);
 void places_remove_project(struct places *p, uint32_t no);
 
+/* Is there room for one more workspace and project? ERR_QUOTA. */
+int places_room(struct core *c, struct error *err);
+
 struct places_new { /* what the making of a function made besides */
     struct workspace workspace;
     struct project *project;

@@ -49,8 +49,9 @@ static void start(struct project_change *op) {
 /* ---- create ---- */
 static int create_run(struct change *ch, struct store *s, struct error *err) {
     struct project_change *op = container_of(ch, struct project_change, ch);
-    if (store_workspace_ensure(s, op->p->workspace, op->p->created_us, &op->made.workspace, err) <
-        0)
+    if (places_room(ch->core, err) < 0 ||
+        store_workspace_ensure(s, op->p->workspace, op->p->created_us, &op->made.workspace, err) <
+            0)
         return -1;
     return store_project_insert(s, op->p, err);
 }

@@ -70,6 +70,8 @@ static struct workspace copy(const struct workspace *w) {
 /* ---- create ---- */
 static int create_run(struct change *ch, struct store *s, struct error *err) {
     struct workspace_change *op = container_of(ch, struct workspace_change, ch);
+    if (places_room(ch->core, err) < 0)
+        return -1;
     return store_workspace_insert(s, &op->w, err);
 }
 
