@@ -17,6 +17,11 @@
 
 struct core;
 struct workers; /* loop/work.h */
+struct loki;
+struct prometheus;
+struct s3;
+struct json;
+struct prometheus_question; /* remote/prometheus.h */
 
 struct core_config {
     const char *version;    /* of kiln: "0.1.0" */
@@ -25,6 +30,10 @@ struct core_config {
     uint64_t history_bytes; /* history.db is kept below this, the oldest going first */
     uint32_t async_running_max;  /* queued calls running at once, whole server */
     struct workers *workers;     /* for what blocks; outlives the core */
+    /* Services outside, or NULL: kiln's own store does it. They outlive the core. */
+    struct loki *loki;             /* has the log lines too */
+    struct prometheus *prometheus; /* scrapes /metrics */
+    struct s3 *s3;                 /* holds the code */
     uint32_t task_lease_ms;      /* a task that was handed out is reserved so long */
     uint32_t body_max;           /* bytes of one call's body; shown in the capabilities */
     struct engine_config engine; /* its callbacks are filled in by core */
@@ -384,6 +393,25 @@ struct core_follow *core_follow_start(struct core *c, struct loop *loop, uint32_
                                                    uint64_t dropped),
                                       void *arg);
 void core_follow_stop(struct core_follow *f);
+
+/* The newest LIMIT lines, newest first: of Loki where there is one, else of the store.
+ * ERR_UNAVAILABLE: Loki does not answer. */
+struct core_line {
+    int64_t at_ns;
+    struct str text;
+};
+void core_newest_lines(struct core *c, struct loop *loop, uint32_t function_no, uint32_t limit,
+                       void (*done)(void *arg, const struct error *err, const struct core_line *v,
+                                    size_t n),
+                       void *arg);
+/* Asks Prometheus: DATA has one object {resultType, result} for each question (copied; at most
+ * CORE_QUESTIONS_MAX). ERR_UNAVAILABLE. Only where core_config.prometheus is there. */
+#define CORE_QUESTIONS_MAX 4
+void core_prometheus(struct core *c, struct loop *loop, const struct prometheus_question *v,
+                     size_t n,
+                     void (*done)(void *arg, const struct error *err,
+                                  const struct json *const *data),
+                     void *arg);
 
 struct core_metrics {
     uint64_t invocations, errors, cold_starts;

@@ -2,6 +2,7 @@
 /* Log lines: from instances into history, and back to who asks. */
 
 #include "core/internal.h"
+#include "remote/loki.h"
 #include <stdio.h>
 
 void core_on_log(void *user, struct loop *loop, const struct deployment *d, const struct ulid *call,
@@ -15,6 +16,12 @@ void core_on_log(void *user, struct loop *loop, const struct deployment *d, cons
                          .message = text};
     snprintf(l.instance, sizeof l.instance, "%s", instance);
     history_line(core_on(c, loop), &l);
+    if (c->config.loki)
+        loki_push(c->config.loki, &(struct loki_line){.function_no = l.function_no,
+                                                      .workspace = d->function->workspace,
+                                                      .level = log_line_level_name(level),
+                                                      .at_us = l.at_us,
+                                                      .text = text});
     if (atomic_load_explicit(&c->followers.n, memory_order_relaxed))
         followers_tell(c, &l);
 }

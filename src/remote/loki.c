@@ -5,6 +5,7 @@
 #include "base/log.h"
 #include "remote/http.h"
 #include "json/write.h"
+#include <signal.h>
 #include <stdio.h>
 #include <time.h>
 
@@ -336,7 +337,11 @@ int loki_new(const struct loki_config *config, struct loki **ret, struct error *
         return -1;
     }
     remote_free(r);
+    sigset_t all, before; /* signals are the program's business */
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
     int e = pthread_create(&l->thread, NULL, run, l);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
     if (e) {
         dispose(l);
         return error_errno(err, -e, "cannot start the thread that pushes to Loki");

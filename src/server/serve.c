@@ -8,6 +8,7 @@
 #include "core/core.h"
 #include "http/server.h"
 #include "loop/work.h"
+#include "server/backends.h"
 #include "server/paths.h"
 #include "trigger/http_trigger.h"
 #include <errno.h>
@@ -36,6 +37,7 @@ struct server {
     struct loop *loops[LOOPS_MAX];
     size_t n_loops, n_threads;
     struct workers *blocking; /* threads for what blocks */
+    struct backends backends;
     struct store *store;
     struct core *core;
     struct api *api;
@@ -114,6 +116,7 @@ static void core_drained(void *arg) {
     struct server *sv = arg;
     sv->core_drained = true;
     sv->blocking_idle = (struct loop_task){.run = blocking_idle};
+    backends_stop(&sv->backends);
     workers_stop(sv->blocking, sv->loops[0], &sv->blocking_idle);
     loop_timer_set(sv->loops[0], &sv->last_replies,
                    loop_now_ns(sv->loops[0]) + LAST_REPLIES_MS * NS_PER_MS);
@@ -165,6 +168,9 @@ static struct core_config core_settings(const struct server *sv) {
         .task_lease_ms = (uint32_t)s->task_lease_ms,
         .body_max = (uint32_t)s->body_max,
         .workers = sv->blocking,
+        .loki = sv->backends.loki,
+        .prometheus = sv->backends.prometheus,
+        .s3 = sv->backends.s3,
         .engine =
             {
                 .lib_dir = sv->paths.lib,
@@ -197,6 +203,8 @@ static struct core_config core_settings(const struct server *sv) {
 static int start_core(struct server *sv, struct error *err) {
     sv->blocking =
         workers_new((uint32_t)sv->settings->work_threads, (uint32_t)sv->settings->work_queue);
+    if (backends_open(sv->settings, &sv->backends, err) < 0)
+        return -1;
     struct store_config store = {.url = sv->settings->store, .data_dir = sv->paths.data};
     if (store_open(&store, &sv->store, err) < 0)
         return -1;
@@ -325,6 +333,7 @@ static void take_down(struct server *sv) {
         loop_stop(sv->loops[i]);
         pthread_join(sv->workers[i].thread, NULL);
     }
+    backends_stop(&sv->backends);
     workers_free(sv->blocking); /* its last work still speaks to all of these */
     for (size_t i = 0; i < sv->n_loops; i++) {
         http_server_free(sv->workers[i].api);
@@ -333,6 +342,7 @@ static void take_down(struct server *sv) {
     api_free(sv->api);
     store_close(sv->store); /* its last jobs still speak to core */
     core_free(sv->core);
+    backends_close(&sv->backends); /* the last lines have been told by then */
     if (sv->signals.fd > 0)
         loop_io_del(sv->loops[0], &sv->signals);
     fd_close(&sv->signals.fd);
