@@ -68,6 +68,9 @@ int blue_function_anywhere(struct request *r, struct error *err);
 /* For a workspace that stands in a body: the token reaches it with ROLE, and it exists. */
 int blue_workspace_named(struct request *r, struct str id, enum role role, struct error *err);
 
+/* Set to "inactive" by a PATCH of its status: takes no calls. */
+bool blue_is_inactive(const struct function *f);
+
 /* ---- pages ---- */
 struct page; /* lists.h */
 /* `limit` (422 outside of 1 .. MAX; ABSENT 0: all) and `after`. -1: R is answered. */

@@ -96,6 +96,8 @@ int check_labels(const struct pairs *labels, const char *field, struct error *er
                                "%s: key %zu must be 1 to %d bytes of text without control "
                                "characters",
                                field, i + 1, LABEL_MAX_LEN);
+        if (str_is(key, "description") && value.len <= DESCRIPTION_MAX && str_is_utf8(value))
+            continue; /* prose: line breaks too */
         if (value.len > LABEL_MAX_LEN || !is_plain_text(value))
             return error_field(err, ERR_INVALID, field,
                                "%s: the value of key %zu must be at most %d bytes of text without "
