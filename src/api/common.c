@@ -91,4 +91,4 @@ const struct dialect dialect_common = {
     .error_body = common_error_body,
 };
 
-const struct dialect *const dialects[] = {&dialect_common, &dialect_fnservice, &dialect_kube, &dialect_runna, &dialect_blue, NULL};
+const struct dialect *const dialects[] = {&dialect_common, &dialect_fnservice, &dialect_kube, &dialect_runna, &dialect_blue, &dialect_iron, NULL};

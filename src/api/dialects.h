@@ -9,6 +9,7 @@ extern const struct dialect dialect_fnservice;
 extern const struct dialect dialect_kube;
 extern const struct dialect dialect_runna;
 extern const struct dialect dialect_blue;
+extern const struct dialect dialect_iron;
 
 /* All of them; NULL ends. The one place that a new dialect is added to. */
 extern const struct dialect *const dialects[];

@@ -15,7 +15,7 @@ enum invoke_pass {
     INVOKE_PRIVATE, /* Authorization is the caller's key to kiln: it stays outside */
     INVOKE_PUBLIC,  /* a public address: Authorization is between client and function */
 };
-/* False for what belongs to the connection: Connection, Expect, Transfer-Encoding, Upgrade, proxy
+/* False for kiln's own (X-Kiln-…) and for what belongs to the connection: Connection, Expect, Transfer-Encoding, Upgrade, proxy
  * headers, Content-Length. LOWER_NAME is in lower case. */
 bool invoke_header_passes(struct str lower_name, enum invoke_pass pass);
 /* Appends the headers of HEAD that pass, those that its Connection header names left out. */

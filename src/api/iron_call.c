@@ -1,0 +1,223 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* iron: calls at /r/{app}/{route}. The hot path: nothing is parsed but what must be, the reply is
+ * written once. */
+
+#include "api/internal.h"
+#include "api/iron.h"
+#include "invoke/invoke.h"
+#include "routes.h"
+#include "json/write.h"
+#include <stdio.h>
+
+struct iron_call {
+    struct core_call call;
+    struct request *r;
+};
+
+#define HEADERS_OF_OURS 4
+
+/* ---- in ---- */
+
+/* "App not found" before "Route not found on that application", as the original looked. */
+static int find_function(struct request *r, struct str *ret_path, struct error *err) {
+    if (iron_route(r, ret_path, err) == 0)
+        return 0;
+    if (strcmp(err->field, "function") == 0)
+        (void)iron_fail(err, ERR_NOT_FOUND, "Route not found on that application", NULL);
+    return -1;
+}
+
+static struct str full_url(const struct request *r, struct arena *a) {
+    const struct http_head *head = &r->call->head;
+    if (head->target.len && head->target.p[0] != '/')
+        return head->target;
+    struct str before = head->host.p ? STR("http://") : str_of(r->api->public_url);
+    size_t len = before.len + head->host.len + head->target.len;
+    char *url = arena_alloc(a, len);
+    if (!url)
+        return head->target;
+    memcpy(url, before.p, before.len);
+    if (head->host.len)
+        memcpy(url + before.len, head->host.p, head->host.len);
+    memcpy(url + before.len + head->host.len, head->target.p, head->target.len);
+    return str_n(url, len);
+}
+
+/* GET has no body; what stands for it may be in the query. */
+static int read_body(struct request *r, struct str *ret, struct error *err) {
+    *ret = r->call->body;
+    bool by_query = r->route->method == HTTP_GET || r->route->method == HTTP_HEAD;
+    return ret->len || !by_query ? 0 : request_query(r, "payload", ret, err);
+}
+
+static int encode(struct request *r, struct core_call *call, struct error *err) {
+    struct http_call *http = r->call;
+    struct engine_input *in = &call->input;
+    if (invoke_input_query(in, http->head.query, &http->arena, err) < 0)
+        return -1;
+    engine_input_headers(in);
+    invoke_input_headers(in, &http->head, INVOKE_PRIVATE);
+    engine_input_header(in, STR(IRON_HEADER_URL), full_url(r, &http->arena));
+    if (engine_input_end(in) == 0)
+        return 0;
+    return error_set(err, ERR_TOO_LARGE, "headers and query are over %zu bytes or %d entries",
+                     CORE_CALL_HEAD_MAX, WIRE_HEADERS_MAX);
+}
+
+static int prepare(struct request *r, struct core_call *call, struct error *err) {
+    struct http_call *http = r->call;
+    struct str path, body;
+    if (find_function(r, &path, err) < 0 || read_body(r, &body, err) < 0)
+        return -1;
+    enum wire_body kind = invoke_body_kind(http_head_get(&http->head, "content-type"), body);
+    if (core_call_init(r->core, r->loop, call, r->function->no, kind, http->head.method, path,
+                       err) < 0)
+        return -1;
+    call->source = r->function->async ? SOURCE_ASYNC : SOURCE_SYNC;
+    call->body = body;
+    if (encode(r, call, err) == 0)
+        return 0;
+    core_call_done(call);
+    return -1;
+}
+
+/* ---- out ---- */
+
+static bool has_header(const struct http_header *headers, size_t n, struct str name) {
+    for (size_t i = 0; i < n; i++)
+        if (str_ieq(headers[i].name, name))
+            return true;
+    return false;
+}
+
+static const char *content_type(const struct engine_result *result) {
+    if (result->body_kind == WIRE_BODY_BYTES && str_is_utf8(result->body))
+        return invoke_content_type(WIRE_BODY_TEXT); /* a container does not say what it writes */
+    return invoke_content_type(result->body_kind);
+}
+
+/* The route's headers go before the function's. */
+static void send_result(struct request *r, const struct core_call *call,
+                        const struct engine_result *result) {
+    struct http_header headers[2 * WIRE_HEADERS_MAX + HEADERS_OF_OURS];
+    struct wire_in in = result->headers;
+    uint32_t left = INVOKE_HEADERS_START;
+    char id[ID_TEXT_MAX];
+    size_t n = iron_reply_headers(r->function, &r->call->arena, headers, WIRE_HEADERS_MAX);
+    size_t of_route = n;
+    headers[n++] = (struct http_header){STR("X-Kiln-Invocation-Id"),
+                                        str_of(invocation_id_text(id, &call->id))};
+    for (size_t i = 0; i < WIRE_HEADERS_MAX && invoke_header_next(&in, &left, &headers[n]); i++)
+        n += !has_header(headers, of_route, headers[n].name);
+    const char *type = content_type(result);
+    if (type && !has_header(headers, n, STR("content-type")))
+        headers[n++] = (struct http_header){STR("Content-Type"), str_of(type)};
+    http_reply(r->call, result->status, headers, n, result->body);
+    request_free(r);
+}
+
+static void send_failure(struct request *r, const struct core_call *call, const struct error *err) {
+    const struct dialect *d = r->route->dialect;
+    struct http_header headers[WIRE_HEADERS_MAX + HEADERS_OF_OURS];
+    char id[ID_TEXT_MAX], seconds[16];
+    size_t n = 0;
+    headers[n++] = (struct http_header){STR("Content-Type"), str_of(d->content_type)};
+    headers[n++] = (struct http_header){STR("X-Kiln-Invocation-Id"),
+                                        str_of(invocation_id_text(id, &call->id))};
+    headers[n++] = (struct http_header){STR("X-Kiln-Error"), str_of(invoke_cause(err->code))};
+    if (err->retry_after_s) {
+        (void)snprintf(seconds, sizeof(seconds), "%u", err->retry_after_s);
+        headers[n++] = (struct http_header){STR("Retry-After"), str_of(seconds)};
+    }
+    struct http_header of_route[WIRE_HEADERS_MAX];
+    size_t count = iron_reply_headers(r->function, &r->call->arena, of_route, WIRE_HEADERS_MAX);
+    for (size_t i = 0; i < count; i++)
+        if (!str_ieq(of_route[i].name, STR("content-type")))
+            headers[n++] = of_route[i];
+    struct buf body = BUF_INIT(64 * KIB);
+    d->error_body(&body, err, NULL);
+    http_reply_buf(r->call, dialect_error(d, err->code)->status, headers, n, &body);
+    buf_done(&body);
+    request_free(r);
+}
+
+static void on_done(struct core_call *call, const struct engine_result *result,
+                    const struct invocation *record UNUSED) {
+    struct request *r = container_of(call, struct iron_call, call)->r;
+    struct error err;
+    core_call_done(call); /* RESULT is not the call's; its id stays */
+    if (result->cause == ERR_NONE && result->status >= 200) {
+        send_result(r, call, result);
+        return;
+    }
+    if (result->cause == ERR_NONE)
+        (void)error_set(&err, ERR_FUNCTION,
+                        "the function answered with status %u, which cannot "
+                        "end a request",
+                        result->status);
+    else
+        invoke_error(result, &err);
+    if (err.code == ERR_TIMEOUT)
+        (void)iron_fail(&err, ERR_TIMEOUT, "Timed out", result->error_text);
+    send_failure(r, call, &err);
+}
+
+static void on_gone(struct request *r) {
+    core_call_cancel(&((struct iron_call *)r->state)->call);
+    request_free(r);
+}
+
+static void on_queued(void *arg, const struct error *err, const struct ulid *id) {
+    struct request *r = arg;
+    char uuid[IRON_UUID_LEN + 1];
+    if (err) {
+        request_fail(r, err);
+        return;
+    }
+    iron_uuid(id, uuid);
+    struct buf body = BUF_INIT(KIB);
+    (void)buf_printf(&body, "{\"call_id\":\"%s\"}", uuid);
+    request_json(r, 202, &body);
+}
+
+static void call_route(struct request *r) {
+    struct iron_call *c = x_alloc(sizeof(*c));
+    struct error err;
+    c->r = r;
+    r->state = c;
+    r->free_state = free;
+    if (prepare(r, &c->call, &err) < 0) {
+        request_fail(r, &err);
+        return;
+    }
+    if (r->function->async) {
+        core_call_async(&c->call, on_queued, r);
+        return;
+    }
+    c->call.done = on_done;
+    r->gone = on_gone;
+    core_call_submit(&c->call);
+}
+
+/* Any method reaches the function. */
+void op_iron_call_get(struct request *r) {
+    call_route(r);
+}
+void op_iron_call_post(struct request *r) {
+    call_route(r);
+}
+void op_iron_call_put(struct request *r) {
+    call_route(r);
+}
+void op_iron_call_delete(struct request *r) {
+    call_route(r);
+}
+void op_iron_call_patch(struct request *r) {
+    call_route(r);
+}
+void op_iron_call_head(struct request *r) {
+    call_route(r);
+}
+void op_iron_call_options(struct request *r) {
+    call_route(r);
+}
