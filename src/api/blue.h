@@ -27,6 +27,8 @@ void blue_check_done(struct blue_check *c); /* without answering */
 /* The body as a JSON object into *RET (free with json_free()); NULL where it is none, which C then
  * holds. */
 void blue_body(struct blue_check *c, const struct request *r, struct json **ret);
+/* The body is no JSON: WHY, at an offset. */
+void blue_no_json(struct blue_check *c, size_t at, const char *why);
 /* Ends R with 422 and frees C: true. False, and nothing done, where C holds nothing. */
 bool blue_refused(struct blue_check *c, struct request *r);
 
@@ -85,14 +87,10 @@ void blue_write_time(struct json_w *w, const char *member, int64_t real_us); /* 
 /* JSON text as it is, else {"data": text}; p NULL: null. */
 void blue_write_body(struct json_w *w, const char *member, struct str body);
 
-/* What an ExecutionLog is made of. */
-struct blue_execution {
-    const struct invocation *call;
-    struct str request, response; /* p NULL: null */
-    uint16_t status;              /* statusCode */
-};
-/* Opens the log's object and its list "logs"; the lines are jw_str()s; then the end. */
-void blue_execution_begin(struct json_w *w, const struct blue_execution *x);
-void blue_execution_end(struct json_w *w, const struct blue_execution *x);
+/* statusCode of a call: its handler's, or what this dialect says of its failure. */
+uint16_t blue_status_code(const struct invocation *call);
+/* The ExecutionLog of a call. Bodies as they were kept; p NULL: null. */
+void blue_write_execution(struct json_w *w, const struct invocation *call, struct str request,
+                          struct str response, const struct log_line *lines, size_t n);
 
 #endif

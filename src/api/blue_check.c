@@ -156,6 +156,18 @@ void blue_wrong_text(struct blue_check *c, const char *where, const char *name, 
 
 /* ---- the body ---- */
 
+void blue_no_json(struct blue_check *c, size_t at, const char *why) {
+    struct wrong x = {.where = "body", .type = "json_invalid", .index = (long)at};
+    if (!begin(c, &x, "JSON decode error"))
+        return;
+    jw_object_member(&c->w, "input");
+    jw_end_object(&c->w);
+    jw_object_member(&c->w, "ctx");
+    jw_cstr_member(&c->w, "error", why);
+    jw_end_object(&c->w);
+    jw_end_object(&c->w);
+}
+
 void blue_body(struct blue_check *c, const struct request *r, struct json **ret) {
     struct error err;
     struct json *root = NULL;
@@ -165,16 +177,7 @@ void blue_body(struct blue_check *c, const struct request *r, struct json **ret)
         blue_wrong(c, "body", NULL, NULL, "missing", "Field required");
     } else if (json_parse(r->call->body, &root, &err) < 0) {
         (void)json_check(r->call->body, &at);
-        struct wrong x = {
-            .where = "body", .type = "json_invalid", .index = (long)at, .value = NULL};
-        if (!begin(c, &x, "JSON decode error"))
-            return;
-        jw_object_member(&c->w, "input");
-        jw_end_object(&c->w);
-        jw_object_member(&c->w, "ctx");
-        jw_cstr_member(&c->w, "error", err.text);
-        jw_end_object(&c->w);
-        jw_end_object(&c->w);
+        blue_no_json(c, at, err.text);
     } else if (json_kind(root) != JSON_KIND_OBJECT) {
         blue_wrong(c, "body", NULL, root, "model_attributes_type",
                    "Input should be a valid dictionary or object to extract fields from");
