@@ -13,7 +13,8 @@ set -eu
 cd "$(dirname "$0")/.."
 
 run="gcc libc6-dev make meson ninja-build pkg-config python3 python3-yaml nodejs ca-certificates
-libjansson-dev libsqlite3-dev libssl-dev libseccomp-dev libslirp-dev libcurl4-openssl-dev
+libjansson-dev libarchive-dev libyaml-dev libsqlite3-dev libssl-dev libseccomp-dev libslirp-dev
+libcurl4-openssl-dev
 libpython3.11-dev skopeo umoci crun"
 test="clang libclang-rt-14-dev libcmocka-dev libhttp-parser-dev python3-pytest python3-pytest-xdist
 python3-jsonschema python3-requests openapi-specification docker-registry prometheus

@@ -1,0 +1,114 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Folders and files of tasks, and waiting for the store: for worker threads. */
+
+#include "task/internal.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <semaphore.h>
+#include <stdio.h>
+#include <sys/stat.h>
+
+char *task_path(const struct tasks *t, const char *id, const char *name) {
+    return x_asprintf("%s/%s%s%s", t->artifacts, id, name ? "/" : "", name ? name : "");
+}
+
+int task_make_folder(const struct tasks *t, const char *id, struct error *err) {
+    cleanup_free char *path = task_path(t, id, NULL);
+    if (mkdir(path, 0700) < 0 && errno != EEXIST)
+        return error_errno(err, -errno, "the task's folder could not be made");
+    return 0;
+}
+
+/* Only files that were put there by this layer: no folders in it. */
+void task_remove_folder(const struct tasks *t, const char *id) {
+    cleanup_free char *path = task_path(t, id, NULL);
+    DIR *dir = opendir(path);
+    if (!dir)
+        return;
+    for (struct dirent *e; (e = readdir(dir));)
+        if (strcmp(e->d_name, ".") != 0 && strcmp(e->d_name, "..") != 0)
+            (void)unlinkat(dirfd(dir), e->d_name, 0);
+    (void)closedir(dir);
+    (void)rmdir(path);
+}
+
+static int write_all(int fd, struct str bytes) {
+    while (bytes.len) {
+        ssize_t n = write(fd, bytes.p, bytes.len);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0)
+            return -errno;
+        bytes = str_n(bytes.p + n, bytes.len - (size_t)n);
+    }
+    return fsync(fd) < 0 ? -errno : 0;
+}
+
+int task_write_file(const char *path, struct str bytes, struct error *err) {
+    cleanup_close int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
+    int r = fd < 0 ? -errno : write_all(fd, bytes);
+    if (r == 0)
+        return 0;
+    (void)unlink(path);
+    return error_errno(err, r, "a file of the task could not be written");
+}
+
+int task_read_file(const char *path, size_t max, struct buf *out, struct error *err) {
+    cleanup_close int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+    if (fd < 0)
+        return error_errno(err, -errno, "a file of the task could not be opened");
+    buf_init(out, max);
+    for (;;) {
+        int r = buf_reserve(out, out->max - out->len < 64 * KIB ? out->max - out->len : 64 * KIB);
+        ssize_t n = r < 0 ? r : read(fd, out->p + out->len, out->cap - out->len);
+        if (n < 0 && r == 0 && errno == EINTR)
+            continue;
+        if (n < 0) {
+            r = r < 0 ? r : -errno;
+            buf_done(out);
+            return error_errno(err, r, "a file of the task could not be read");
+        }
+        if (n == 0)
+            return 0;
+        out->len += (size_t)n;
+    }
+}
+
+/* ---- the store ---- */
+struct wait {
+    struct store_job job;
+    int (*run)(struct store *s, void *arg, struct error *err);
+    void *arg;
+    struct error *err;
+    int result;
+    sem_t over;
+};
+
+static int wait_run(struct store_job *job, struct store *s, struct error *err) {
+    struct wait *w = container_of(job, struct wait, job);
+    return w->run(s, w->arg, err);
+}
+
+static void wait_done(struct store_job *job, const struct error *err) {
+    struct wait *w = container_of(job, struct wait, job);
+    w->result = err ? -1 : 0;
+    if (err && w->err)
+        *w->err = *err;
+    (void)sem_post(&w->over);
+}
+
+int task_store_wait(struct tasks *t, int (*run)(struct store *s, void *arg, struct error *err),
+                    void *arg, struct error *err) {
+    struct wait w = {.job = {.db = STORE_STATE, .run = wait_run, .done = wait_done},
+                     .run = run,
+                     .arg = arg,
+                     .err = err};
+    (void)sem_init(&w.over, 0, 0);
+    store_submit(t->config.store, &w.job);
+    while (sem_wait(&w.over) < 0)
+        ;
+    (void)sem_destroy(&w.over);
+    return w.result;
+}

@@ -1,0 +1,78 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef KILN_TASK_INTERNAL_H
+#define KILN_TASK_INTERNAL_H
+
+/* What the files of task/ share. */
+
+#include "base/child.h"
+#include "task/task.h"
+
+#define TASKS_RETENTION_MS 600000u
+#define TASKS_RETRY_MS     1000u /* the workers' queue was full */
+#define TASKS_TRIM_SLICE   500u
+#define TASKS_ORPHAN_S     3600              /* a folder without its task, this old, is nobody's */
+#define TASK_SAVE_EVERY_NS (500 * NS_PER_MS) /* of a log that grows */
+#define TASK_CHILD_OUT_MAX (64 * KIB)
+
+struct tasks {
+    struct tasks_config config;
+    char *s3_bucket;
+    char *artifacts; /* DATA/artifacts */
+    char *kubeconfig;
+    struct loop *home; /* loops[0]: what follows belongs to it */
+    struct list queue; /* job.link */
+    uint32_t running;
+    struct loop_timer retry, retention;
+    struct loop_task started;
+    struct list open; /* found at the start, until tasks_start() */
+    struct trimming *trimming;
+    _Atomic uint32_t waiting; /* in the queue; any thread */
+    _Atomic uint32_t next_loop;
+};
+
+/* One task on its way. */
+struct job {
+    struct tasks *tasks;
+    struct work work;
+    struct loop_task task_posted;
+    struct list link;
+    struct task task;
+    struct buf log; /* what is in task.log, and more */
+    uint64_t saved_ns;
+    char *file_name;
+    char *registry, *tag;            /* of a push */
+    char *user, *password;           /* or NULL */
+    char source_id[TASK_ID_LEN + 1]; /* of a push: whose artefact */
+};
+struct job *job_new(struct tasks *t);
+void job_free(struct job *j);
+/* params of the store and back. */
+void job_params(struct job *j);
+int job_from_params(struct job *j, struct error *err);
+
+/* ---- on a worker ---- */
+void job_run(struct job *j); /* run.c: the whole task, to its stored end */
+int job_save(struct job *j); /* stores the task as it is now; 0 or -1 */
+void job_log(struct job *j, const char *fmt, ...) PRINTF_LIKE(2, 3);
+void job_log_line(struct job *j, struct str line);
+void job_progress(struct job *j, const char *what); /* and saves */
+/* The upload, where S3 is configured: task.file_path is its address then. */
+int job_source_to_s3(struct job *j, struct str file, struct error *err);
+int job_push(struct job *j, struct error *err); /* push.c */
+/* Runs RUN in a job of the store, waits. */
+int task_store_wait(struct tasks *t, int (*run)(struct store *s, void *arg, struct error *err),
+                    void *arg, struct error *err);
+/* DATA/artifacts/<id>[/<name>]; free(). */
+char *task_path(const struct tasks *t, const char *id, const char *name);
+/* Makes or replaces it, mode 0600, and waits until it is on the disk. */
+int task_write_file(const char *path, struct str bytes, struct error *err);
+int task_read_file(const char *path, size_t max, struct buf *out, struct error *err);
+int task_make_folder(const struct tasks *t, const char *id, struct error *err);
+void task_remove_folder(const struct tasks *t, const char *id);
+
+/* ---- tasks.c, retention.c ---- */
+void tasks_add(struct job *j);               /* J is taken; from any thread */
+void tasks_retention_start(struct tasks *t); /* on home */
+void tasks_retention_stop(struct tasks *t);
+
+#endif

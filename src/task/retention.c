@@ -1,0 +1,108 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Ended tasks go by age and by count, and what they made with them; so do folders whose task is
+ * gone (with its workspace, or never stored because the server ended). */
+
+#include "task/internal.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <time.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+
+struct trimming {
+    struct work work;
+    struct tasks *tasks;
+    uint32_t gone;
+};
+
+static void folder_gone(void *arg, struct str id) {
+    struct trimming *k = arg;
+    cleanup_free char *name = str_dup(id);
+    task_remove_folder(k->tasks, name); /* a few files; the row is gone with it or comes again */
+    k->gone++;
+}
+
+static int trim(struct store *s, void *arg, struct error *err) {
+    struct trimming *k = arg;
+    const struct tasks_config *c = &k->tasks->config;
+    int64_t before_us = clock_real_us() - (int64_t)(c->keep_age_s * 1000000);
+    return store_builder_trim(s, before_us, c->keep_count, TASKS_TRIM_SLICE, folder_gone, k, err);
+}
+
+struct known {
+    const char *id;
+    bool there;
+};
+
+static int look(struct store *s, void *arg, struct error *err) {
+    struct known *known = arg;
+    struct task t;
+    if (store_builder_get(s, known->id, &t, err) == 0) {
+        known->there = true;
+        task_done(&t);
+        return 0;
+    }
+    return err->code == ERR_NOT_FOUND ? 0 : -1;
+}
+
+static void sweep(struct trimming *k) {
+    struct tasks *t = k->tasks;
+    DIR *dir = opendir(t->artifacts);
+    if (!dir)
+        return;
+    for (struct dirent *e; (e = readdir(dir)) && !workers_stopping(t->config.workers);) {
+        struct stat st;
+        struct known known = {.id = e->d_name};
+        struct error err;
+        if (!task_id_is(str_of(e->d_name)) ||
+            fstatat(dirfd(dir), e->d_name, &st, AT_SYMLINK_NOFOLLOW) < 0 ||
+            st.st_mtime > time(NULL) - TASKS_ORPHAN_S)
+            continue;
+        if (task_store_wait(t, look, &known, &err) == 0 && !known.there)
+            task_remove_folder(t, e->d_name);
+    }
+    (void)closedir(dir);
+}
+
+static void trim_run(struct work *work) {
+    struct trimming *k = container_of(work, struct trimming, work);
+    struct error err;
+    do {
+        k->gone = 0;
+        if (task_store_wait(k->tasks, trim, k, &err) < 0) {
+            log_warn("old tasks not removed", LOG_STR("error", err.text));
+            return;
+        }
+    } while (k->gone && !workers_stopping(k->tasks->config.workers));
+    sweep(k);
+}
+
+static void trim_over(struct work *work) {
+    struct trimming *k = container_of(work, struct trimming, work);
+    struct tasks *t = k->tasks;
+    loop_timer_set(t->home, &t->retention, loop_now_ns(t->home) + TASKS_RETENTION_MS * NS_PER_MS);
+}
+
+static void fire(struct loop_timer *timer) {
+    struct tasks *t = container_of(timer, struct tasks, retention);
+    struct trimming *k = t->trimming;
+    k->work = (struct work){.run = trim_run, .done = trim_over, .loop = t->home};
+    if (workers_submit(t->config.workers, &k->work) < 0)
+        loop_timer_set(t->home, timer, loop_now_ns(t->home) + TASKS_RETENTION_MS * NS_PER_MS);
+}
+
+void tasks_retention_start(struct tasks *t) {
+    t->trimming = x_alloc(sizeof *t->trimming);
+    t->trimming->tasks = t;
+    loop_timer_init(&t->retention, fire);
+    fire(&t->retention);
+}
+
+void tasks_retention_stop(struct tasks *t) {
+    if (t->trimming)
+        loop_timer_clear(t->home, &t->retention);
+    free(t->trimming);
+}
