@@ -141,7 +141,7 @@ static void write_function(struct json_w *w, struct request *r, const struct fun
     jw_cstr_member(w, "status", status ? status : status_of(f));
     write_times(w, f);
     jw_u64_member(w, "invocations24h", a->invocations);
-    jw_u64_member(w, "errors24h", a->errors);
+    jw_u64_member(w, "errors24h", a->errors + a->answered_errors);
     jw_double_member(w, "avgDuration",
                      a->invocations ? (double)a->busy_us / 1000.0 / (double)a->invocations : 0);
     jw_end_object(w);

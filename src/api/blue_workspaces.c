@@ -100,7 +100,7 @@ static void on_activity(void *arg, const struct error *err, const struct core_ac
         struct shown *x = &s->v[s->of[i]];
         x->functions++;
         x->invocations += v[i].invocations;
-        x->errors += v[i].errors;
+        x->errors += v[i].errors + v[i].answered_errors;
     }
     struct buf body = BUF_INIT(REPLY_MAX);
     struct json_w w;

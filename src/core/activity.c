@@ -53,6 +53,7 @@ static int activity_read(struct ask *ask, struct store *s, struct error *err) {
             break;
         a->v[i].invocations = sums.invocations;
         a->v[i].errors = sums.errors;
+        a->v[i].answered_errors = sums.answered_errors;
         a->v[i].busy_us = sums.busy_us;
         a->done_n++;
     }

@@ -91,6 +91,7 @@ static void add_minute(struct core_loop *cl, const struct deployment *d, const s
     m->invocations++;
     m->errors += v->status != INV_COMPLETED;
     m->cold_starts += v->cold;
+    m->answered_errors += v->status == INV_COMPLETED && v->http_status >= 400;
     m->busy_us += v->running_us;
     if (d)
         m->gb_us += (uint64_t)((double)d->memory_bytes / GIB * v->running_us);

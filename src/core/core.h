@@ -371,6 +371,7 @@ void core_executions(struct core *c, struct loop *loop, const struct core_execut
  * than was asked for (but at least 1). A function that is gone has zeros and no code. */
 struct core_activity {
     uint64_t invocations, errors, busy_us;
+    uint64_t answered_errors; /* completed with a status of 400 or above; not in ERRORS */
     struct str code;
 };
 void core_activity(struct core *c, struct loop *loop, const uint32_t *nos, size_t n,

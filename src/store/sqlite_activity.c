@@ -8,8 +8,9 @@ static const char BEFORE[] = "SELECT function_no, id, status, " RECORD_COLUMNS "
                              " ORDER BY id DESC";
 static const char COUNT[] =
     "SELECT count(*) FROM (SELECT 1 FROM invocations WHERE function_no = ? LIMIT ?)";
-static const char SUMS[] = "SELECT total(invocations), total(errors), total(busy_us) FROM metrics"
-                           " WHERE function_no = ? AND minute >= ?";
+static const char SUMS[] =
+    "SELECT total(invocations), total(errors), total(answered_errors), total(busy_us) FROM metrics"
+    " WHERE function_no = ? AND minute >= ?";
 
 int store_invocations_before(struct store *s, uint32_t function_no, const struct ulid *before,
                              bool (*visit)(void *arg, const struct invocation *v), void *arg,
@@ -60,6 +61,7 @@ int store_activity(struct store *s, uint32_t function_no, int64_t first_minute,
     if (rc == 1) {
         ret->invocations = (uint64_t)read_int(&q);
         ret->errors = (uint64_t)read_int(&q);
+        ret->answered_errors = (uint64_t)read_int(&q);
         ret->busy_us = (uint64_t)read_int(&q);
     }
     return 0;

@@ -6,10 +6,10 @@
 
 #define COLUMNS                                                                                    \
     "invocations, errors, cold_starts, gb_us, concurrency_min, concurrency_max, busy_us, duration,"    \
-    " cpu_us, memory_peak_bytes"
+    " cpu_us, memory_peak_bytes, answered_errors"
 static const char GET[] = "SELECT " COLUMNS " FROM metrics WHERE function_no = ? AND minute = ?";
 static const char PUT[] = "INSERT OR REPLACE INTO metrics (function_no, minute, " COLUMNS ")"
-                          " VALUES (?,?, ?,?,?,?,?,?,?,?,?,?)";
+                          " VALUES (?,?, ?,?,?,?,?,?,?,?,?,?,?)";
 static const char EACH[] = "SELECT " COLUMNS ", minute FROM metrics WHERE function_no = ?"
                            " AND minute BETWEEN ? AND ? ORDER BY minute";
 
@@ -28,6 +28,7 @@ static void read_metric(struct query *q, struct metric_minute *m) {
     (void)histogram_unpack(&m->duration, read_str(q)); /* a damaged one counts nothing */
     m->cpu_us = (uint64_t)read_int(q);
     m->memory_peak_bytes = (uint64_t)read_int(q);
+    m->answered_errors = (uint64_t)read_int(q);
 }
 
 void metric_minute_add(struct metric_minute *to, const struct metric_minute *m) {
@@ -43,6 +44,7 @@ void metric_minute_add(struct metric_minute *to, const struct metric_minute *m) 
         to->concurrency_max = m->concurrency_max;
     histogram_merge(&to->duration, &m->duration);
     to->cpu_us += m->cpu_us;
+    to->answered_errors += m->answered_errors;
     if (m->memory_peak_bytes > to->memory_peak_bytes)
         to->memory_peak_bytes = m->memory_peak_bytes;
 }
@@ -64,6 +66,7 @@ static int put_metric(struct store *s, const struct metric_minute *m, struct err
     bind_blob(&q, packed.p, packed.len);
     bind_int(&q, (int64_t)m->cpu_us);
     bind_int(&q, (int64_t)m->memory_peak_bytes);
+    bind_int(&q, (int64_t)m->answered_errors);
     return query_run(&q, err);
 }
 

@@ -170,5 +170,7 @@ const char *const sqlite_history_migrations[] = {
     "ALTER TABLE metrics ADD COLUMN memory_peak_bytes INTEGER NOT NULL DEFAULT 0;",
 
     "CREATE INDEX executions_jobs ON executions (function_no, no) WHERE no IS NOT NULL;",
+
+    "ALTER TABLE metrics ADD COLUMN answered_errors INTEGER NOT NULL DEFAULT 0;",
 };
 const int sqlite_history_migrations_n = ARRAY_LEN(sqlite_history_migrations);

@@ -106,6 +106,15 @@ int store_version_code(struct store *s, uint32_t no, struct blob **ret, struct e
 int store_version_set_build(struct store *s, uint32_t no, enum build_status b, struct str log,
                             struct error *err);
 /* Highest number first, without their build logs. */
+/* What an image version was resolved to: 0 and *RET_IMAGE (free(), NULL: it is code), *RET_SPEC
+ * (a reference; NULL: not yet). The digest stands in the spec. */
+int store_version_image(struct store *s, uint32_t no, char **ret_image, char **ret_digest,
+                        struct blob **ret_spec, struct error *err);
+int store_version_set_image(struct store *s, uint32_t no, const char *digest, struct str spec,
+                            struct error *err);
+/* Digests of the images that are active versions. */
+int store_images_active(struct store *s, void (*visit)(void *arg, const char *digest), void *arg,
+                        struct error *err);
 int store_version_each(struct store *s, uint32_t function_no,
                        bool (*visit)(void *arg, const struct version *v), void *arg,
                        struct error *err);
@@ -267,7 +276,7 @@ int store_invocations_count(struct store *s, uint32_t function_no, uint32_t max,
                             struct error *err);
 /* Sums of a function's minutes from FIRST_MINUTE on. */
 struct store_activity {
-    uint64_t invocations, errors, busy_us;
+    uint64_t invocations, errors, answered_errors, busy_us;
 };
 int store_activity(struct store *s, uint32_t function_no, int64_t first_minute,
                    struct store_activity *ret, struct error *err);
@@ -305,6 +314,7 @@ struct metric_minute {
     struct histogram duration;  /* µs of running, completed and failed */
     uint64_t cpu_us;            /* used by its instances, told of in this minute */
     uint64_t memory_peak_bytes; /* the most that one of them had */
+    uint64_t answered_errors;   /* calls that completed with a status of 400 or above */
 };
 /* What add means, for those who sum up minutes too: sums, extremes (concurrency_min only of minutes
  * with calls) and one histogram. */
