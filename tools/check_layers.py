@@ -26,7 +26,7 @@ ALLOWED = {
     "invoke": ["base", "json", "http", "model", "core"],
     "trigger": ["base", "json", "loop", "http", "model", "core", "invoke"],
     "task": ["base", "json", "loop", "remote", "model", "store/store.h", "core"],
-    "api": ["base", "json", "http", "model", "core", "invoke", "task/task.h"],
+    "api": ["base", "json", "http", "model", "core", "invoke", "task/task.h", "remote/prometheus.h"],
     "zygote": ["base", "wire", "sandbox"],
     "egress": ["base", "wire", "sandbox"],
     "cli": ["base", "json"],
