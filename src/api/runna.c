@@ -306,7 +306,7 @@ static void error_body(struct buf *out, const struct error *err, const char *wor
     jw_cstr_member(&w, "message", err->text);
     if (strcmp(word, INVALID_WORD) == 0) {
         jw_object_member(&w, "details");
-        jw_cstr_member(&w, "field", err->field[0] ? err->field : "body");
+        jw_cstr_member(&w, "field", err->field[0] ? err->field : "request");
         jw_cstr_member(&w, "reason", err->text);
         jw_end_object(&w);
     }

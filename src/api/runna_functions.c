@@ -6,6 +6,7 @@
 #include "api/lists.h"
 #include "api/runna.h"
 #include "routes.h"
+#include <stdio.h>
 
 #define LIST_BODY_MAX (64 * MIB) /* a page of functions ends here */
 #define UPDATE_TRIES  10         /* when somebody else changes the function meanwhile */
@@ -184,7 +185,11 @@ static int read_body(struct request *r, int flags, struct said *s, struct error 
     static const char *const TYPES[] = {"sync", "async", NULL};
     cleanup_json struct json *o = NULL;
     *s = (struct said){.async = -1, .code = BUF_INIT(CODE_MAX)};
-    if (fields_body(r, &o, err) < 0 || say_text(o, "name", flags, &s->name, err) < 0 ||
+    if (fields_body(r, &o, err) < 0) {
+        (void)snprintf(err->field, sizeof err->field, "body");
+        return -1;
+    }
+    if (say_text(o, "name", flags, &s->name, err) < 0 ||
         say_text(o, "runtime", flags, &s->runtime, err) < 0 ||
         say_code(o, flags, &s->code, err) < 0)
         return -1;
