@@ -282,8 +282,7 @@ int check_labels(const struct pairs *labels, const char *field, struct error *er
 int parse_memory(struct str s, const char *field, uint64_t *ret_bytes, struct error *err);
 /* "100m", "0.5", "2" → thousandths of a core within [10, CPU_MILLI_MAX]. */
 int parse_cpu(struct str s, const char *field, uint32_t *ret_milli, struct error *err);
-/* Five or six fields or @words; says which field is wrong. (Running schedules comes with the
- * schedule trigger; a malformed one is refused from the first day.) */
+/* Is it a schedule (cron.h)? */
 int check_cron(struct str s, const char *field, struct error *err);
 /* Type and config of a trigger: http wants method and path in form and fills the defaults (GET,
  * /{function name}); schedule wants cron. */
