@@ -1,76 +1,34 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The examples of documents 000 and 001, literally, as far as this version serves them: only the
-base URL, the ids and the token are put in."""
+"""The examples of the documents of fnservice and kube, literally, as they stand in tests/specs: only
+the base URL, the ids and the token are put in. The answers have the members and types of the
+examples."""
 
 import json
-import os
 import subprocess
 import textwrap
 
+import harness
 import pytest
-from harness import unb64, wait_for
+from documents import assert_like, block, sections
+from harness import ROOT, unb64, wait_for
 
 WS = "ws-789"
 PROJECT = "proj-456"
 
 # ---- document 000: requests and the fields of their answers ----
 
-CREATE = """{
-  "name": "my-function",
-  "runtime": "python3.9",
-  "handler": "main.handler",
-  "source_code": "ZGVmIGhhbmRsZXIoY29udGV4dCk6CiAgICByZXR1cm4geyJzdGF0dXMiOiAyMDAsICJib2R5IjogIkhlbGxvIFdvcmxkIn0=",
-  "environment": {
-    "API_KEY": "secret-key",
-    "POOL_SIZE": "3"
-  },
-  "resources": {
-    "memory": "256Mi",
-    "cpu": "100m"
-  },
-  "labels": {
-    "team": "backend",
-    "env": "production"
-  }
-}"""
-UPDATE = """{
-  "name": "updated-function",
-  "handler": "main.new_handler",
-  "environment": {
-    "NEW_VAR": "value"
-  },
-  "resources": {
-    "memory": "512Mi",
-    "cpu": "200m"
-  }
-}"""
-DEPLOY = """{
-  "version": 2,
-  "source_code": "ZGVmIGhhbmRsZXIoY29udGV4dCk6CiAgICByZXR1cm4geyJzdGF0dXMiOiAyMDAsICJib2R5IjogIlZlcnNpb24gMiJ9",
-  "image": "myregistry/my-function:v2"
-}"""
-HTTP_TRIGGER = """{
-  "name": "http-trigger",
-  "type": "http",
-  "enabled": true,
-  "config": {
-    "method": "GET",
-    "path": "/api/hello"
-  }
-}"""
-INVOKE = """{
-  "method": "POST",
-  "path": "/process",
-  "headers": {
-    "Content-Type": ["application/json"],
-    "X-Custom-Header": ["value"]
-  },
-  "body": "eyJkYXRhIjogInRlc3QifQ==",
-  "query": {
-    "param1": ["value1"],
-    "param2": ["value2"]
-  }
-}"""
+CREATE = block("fnservice", "Create Function", "Request Body")
+UPDATE = block("fnservice", "Update Function", "Request Body")
+DEPLOY = block("fnservice", "Deploy Version", "Request Body")
+HTTP_TRIGGER = block("fnservice", "Create Trigger", "Request Body (HTTP")
+SCHEDULE_TRIGGER = block("fnservice", "Create Trigger", "Request Body (Schedule")
+INVOKE = block("fnservice", "Invoke Function (Synchronous)", "Request Body")
+# What users name themselves: maps whose keys are theirs.
+FREE = ("labels", "annotations", "metadata", "config", "details", "headers", "environment")
+
+
+def answer_of(*titles):
+    return block("fnservice", *titles, "Response")
 
 
 def post(server, method, path, text=None, ws=WS):
@@ -89,62 +47,59 @@ def example(server):
     return reply.json["id"]
 
 
-def fields(reply, status, names):
+def block_words(title):
+    return next(s.text for s in sections("fnservice") if s.titles and s.titles[-1] == title)
+
+
+def like(reply, status, *titles):
+    """The reply's JSON, which is shaped like the document's example."""
     assert reply.status == status, reply
-    assert set(names) <= set(reply.json), reply
+    assert_like(answer_of(*titles), reply.json, FREE)
     return reply.json
 
 
 def test_create(server):
-    f = fields(post(server, "POST", f"?project_id={PROJECT}", CREATE), 201, [
-        "id", "workspace_id", "project_id", "name", "namespace", "runtime", "handler", "status",
-        "active_version", "created_at", "updated_at"])
-    assert {k: f[k] for k in ("workspace_id", "project_id", "name", "namespace", "runtime",
-                              "handler", "status", "active_version")} == {
-        "workspace_id": WS, "project_id": PROJECT, "name": "my-function", "namespace": PROJECT,
-        "runtime": "python3.9", "handler": "main.handler", "status": "ready",
-        "active_version": "v1"}
+    f = like(post(server, "POST", f"?project_id={PROJECT}", CREATE), 201, "Create Function")
+    example = json.loads(answer_of("Create Function"))
+    for name in ("workspace_id", "project_id", "name", "namespace", "runtime", "handler", "status",
+                 "active_version"):
+        assert f[name] == example[name]
     assert "secret-key" not in json.dumps(f)
 
 
 def test_list_and_get(server, example):
-    listed = fields(post(server, "GET", f"?project_id={PROJECT}"), 200, ["functions"])
+    listed = like(post(server, "GET", f"?project_id={PROJECT}"), 200, "List Functions")
     assert set(listed["functions"][0]) == {"id", "name", "runtime", "status", "active_version",
                                           "created_at"}
-    got = fields(post(server, "GET", f"/{example}"), 200, [
-        "id", "workspace_id", "project_id", "name", "namespace", "runtime", "handler", "status",
-        "active_version", "labels", "annotations", "created_at", "updated_at"])
-    assert got["labels"] == {"team": "backend", "env": "production"}
+    got = like(post(server, "GET", f"/{example}"), 200, "Get Function")
+    assert got["labels"] == json.loads(answer_of("Get Function"))["labels"]
 
 
 def test_update_and_delete(server, example):
-    got = fields(post(server, "PUT", f"/{example}", UPDATE), 200, ["id"])
+    got = like(post(server, "PUT", f"/{example}", UPDATE), 200, "Get Function")
     assert (got["name"], got["handler"]) == ("updated-function", "main.new_handler")
     gone = post(server, "DELETE", f"/{example}")
     assert (gone.status, gone.body) == (204, b"")
 
 
 def test_versions(server, example):
-    v = fields(post(server, "POST", f"/{example}/versions", DEPLOY), 201, [
-        "id", "workspace_id", "function_id", "function_name", "version", "build_status",
-        "created_at", "is_active"])
+    v = like(post(server, "POST", f"/{example}/versions", DEPLOY), 201, "Deploy Version")
     assert (v["workspace_id"], v["function_id"], v["function_name"], v["version"],
             v["is_active"]) == (WS, example, "my-function", 2, False)
     reply = post(server, "PUT", f"/{example}/versions/{v['id']}/active")
-    assert (reply.status, reply.json) == (200, {"message": "Version activated successfully"})
-    listed = post(server, "GET", f"/{example}/versions").json["versions"]
+    assert (reply.status, reply.json) == (200, json.loads(answer_of("Set Active Version")))
+    listed = like(post(server, "GET", f"/{example}/versions"), 200, "List Versions")["versions"]
     assert [(x["version"], x["build_status"], x["is_active"]) for x in listed] == [
         (2, "success", True), (1, "success", False)]
     assert unb64(post(server, "POST", f"/{example}/invoke", INVOKE).json["body"]) == b"Version 2"
     reply = post(server, "POST", f"/{example}/rollback")
-    assert (reply.status, reply.json) == (200, {"message": "Rollback successful"})
+    assert (reply.status, reply.json) == (200, json.loads(answer_of("Rollback Version")))
     assert unb64(post(server, "POST", f"/{example}/invoke", INVOKE).json["body"]) == b"Hello World"
 
 
 def test_triggers(server, example):
-    t = fields(post(server, "POST", f"/{example}/triggers", HTTP_TRIGGER), 201, [
-        "id", "workspace_id", "function_id", "name", "type", "enabled", "config", "created_at"])
-    assert t["config"] == {"method": "GET", "path": "/api/hello"}
+    t = like(post(server, "POST", f"/{example}/triggers", HTTP_TRIGGER), 201, "Create Trigger")
+    assert t["config"] == json.loads(HTTP_TRIGGER)["config"]
     got = server.gateway("GET", "/api/hello")
     assert (got.status, got.body) == (200, b"Hello World")
     assert post(server, "GET", f"/{example}/triggers").json["triggers"] == [t]
@@ -152,49 +107,59 @@ def test_triggers(server, example):
     assert post(server, "DELETE", f"/{example}/triggers/{t['id']}").status == 204
 
 
+def test_the_schedule_trigger(server, example):
+    t = like(post(server, "POST", f"/{example}/triggers", SCHEDULE_TRIGGER), 201, "Create Trigger")
+    assert (t["type"], t["config"]["cron"]) == ("schedule", "0 */5 * * *")
+
+
 def test_invoke(server, example):
-    r = fields(post(server, "POST", f"/{example}/invoke", INVOKE), 200, [
-        "status_code", "headers", "body", "duration", "cold_start", "invocation_id"])
+    r = like(post(server, "POST", f"/{example}/invoke", INVOKE), 200,
+             "Invoke Function (Synchronous)")
     assert (r["status_code"], unb64(r["body"])) == (200, b"Hello World")
 
 
 def test_invoke_async_and_history(server, example):
-    run = fields(post(server, "POST", f"/{example}/invoke-async", INVOKE), 202,
-                 ["invocation_id"])["invocation_id"]
-
-    def completed():
-        got = post(server, "GET", f"/invocations/{run}").json
-        return got if got["status"] == "completed" else None
-
-    got = wait_for("it completes", completed)
-    assert {"invocation_id", "workspace_id", "function_id", "status", "started_at", "completed_at",
-            "result"} <= set(got)
+    run = like(post(server, "POST", f"/{example}/invoke-async", INVOKE), 202,
+               "Invoke Function (Asynchronous)")["invocation_id"]
+    wait_for("it completes", lambda: post(
+        server, "GET", f"/invocations/{run}").json["status"] == "completed")
+    got = like(post(server, "GET", f"/invocations/{run}"), 200, "Get Invocation Status")
     assert got["result"]["status_code"] == 200
     assert unb64(got["result"]["body"]) == b"Hello World"
     listed = post(server, "GET", f"/{example}/invocations?limit=50").json["invocations"]
     assert [i["invocation_id"] for i in listed] == [run]
 
 
-def test_monitoring(server, example):
+def test_logs(server):
+    ident = post(server, "POST", f"?project_id={PROJECT}", json.dumps({
+        **json.loads(CREATE), "name": "talks", "source_code": harness.b64(
+            "def handler(context):\n    print('Processing request')\n")})).json["id"]
+    post(server, "POST", f"/{ident}/invoke", INVOKE)
+    wait_for("the line is stored", lambda: post(server, "GET", f"/{ident}/logs").json["logs"])
+    got = like(post(server, "GET", f"/{ident}/logs"), 200, "Get Function Logs")["logs"]
+    assert got[0]["message"] == "Processing request"
+
+
+def test_metrics_and_events(server, example):
     post(server, "POST", f"/{example}/invoke", INVOKE)
-    assert fields(post(server, "GET", f"/{example}/logs"), 200, ["logs"]) == {"logs": []}
-    m = fields(post(server, "GET", f"/{example}/metrics"), 200, [
-        "invocations", "errors", "duration", "cold_starts", "concurrency"])
-    assert set(m["duration"]) == {"min", "max", "avg", "p50", "p95", "p99"}
-    assert set(m["concurrency"]) == {"min", "max", "avg"}
-    events = post(server, "GET", f"/{example}/events?limit=100").json["events"]
-    assert {"id", "type", "description", "metadata", "created_at"} <= set(events[0])
+    like(post(server, "GET", f"/{example}/metrics"), 200, "Get Function Metrics")
+    like(post(server, "GET", f"/{example}/events?limit=100"), 200, "Get Function Events")
 
 
 def test_provider(server):
-    c = fields(post(server, "GET", "/provider/capabilities"), 200, [
-        "name", "version", "description", "supports_versioning", "supported_runtimes",
-        "supported_trigger_types", "supports_async", "supports_logs", "supports_metrics",
-        "supports_environment_vars", "supports_custom_images", "max_memory_mb", "max_timeout_secs",
-        "max_payload_size_mb", "supports_scale_to_zero", "supports_auto_scaling", "supports_https",
-        "supports_warm_pool"])
+    c = like(post(server, "GET", "/provider/capabilities"), 200, "Get Provider Capabilities")
     assert {"python3.9", "nodejs18"} & set(c["supported_runtimes"])
-    assert post(server, "GET", "/provider/health").json == {"status": "healthy"}
+    assert post(server, "GET", "/provider/health").json == json.loads(
+        block("fnservice", "Check Provider Health", "Response (Healthy)"))
+
+
+def test_errors(server):
+    reply = post(server, "POST", f"?project_id={PROJECT}", CREATE.replace("python3.9", "cobol"))
+    assert reply.status == 400
+    assert_like(block("fnservice", "Error Responses"), reply.json, FREE)
+    words = block_words("Common Error Codes")
+    assert reply.json["code"] == "INVALID_RUNTIME" and reply.json["code"] in words
+    assert post(server, "GET", "/func-999999").json["code"] == "FUNCTION_NOT_FOUND"
 
 
 def test_the_functions_of_the_sdk_examples(server):
@@ -217,91 +182,9 @@ exports.handler = async (event) => {
 
 # ---- document 001: its examples are whole programs ----
 
-CURL = r"""
-# Deploy function
-curl -X POST http://api-server/api/v1/functions \
-  -H "Content-Type: application/json" \
-  -d '{
-    "name": "my-function",
-    "runtime": "nodejs18",
-    "handler": "index.handler",
-    "code": "module.exports.handler = async (e) => ({statusCode: 200, body: \"OK\"});"
-  }'
-
-# Invoke function
-curl -X POST http://api-server/api/v1/functions/my-function/invoke \
-  -H "Content-Type: application/json" \
-  -d '{"test": "data"}'
-"""
-PYTHON = """
-import requests
-
-BASE_URL = 'http://api-server/api/v1'
-
-# Deploy function
-response = requests.post(f'{BASE_URL}/functions', json={
-    'name': 'my-function',
-    'runtime': 'python39',
-    'handler': 'handler',
-    'code': 'def handler(event): ...'
-})
-
-# Invoke function
-result = requests.post(f'{BASE_URL}/functions/my-function/invoke',
-    json={'data': 'test'})
-"""
-NODE = """
-const axios = require('axios');
-
-const client = axios.create({
-  baseURL: 'http://api-server/api/v1'
-});
-
-// Deploy function
-await client.post('/functions', {
-  name: 'my-function',
-  runtime: 'nodejs18',
-  handler: 'index.handler',
-  code: 'module.exports.handler = ...'
-});
-
-// Invoke function
-const result = await client.post('/functions/my-function/invoke', {
-  data: 'test'
-});
-"""
-
-# What the examples use of the two clients, where those are not installed.
-REQUESTS = '''
-import json as _json
-import urllib.error
-import urllib.request
-
-class Response:
-    def __init__(self, status, body):
-        self.status_code, self.text = status, body.decode()
-    def json(self):
-        return _json.loads(self.text)
-
-def post(url, json):
-    request = urllib.request.Request(url, _json.dumps(json).encode(),
-                                     {"Content-Type": "application/json", "Accept": "*/*"})
-    try:
-        with urllib.request.urlopen(request) as r:
-            return Response(r.status, r.read())
-    except urllib.error.HTTPError as e:
-        return Response(e.code, e.read())
-'''
-AXIOS = '''
-exports.create = ({ baseURL }) => ({
-  post: async (path, data) => {
-    const r = await fetch(baseURL + path, { method: 'POST', body: JSON.stringify(data),
-      headers: { 'Content-Type': 'application/json', Accept: 'application/json, text/plain, */*' } });
-    if (!r.ok) throw new Error(`Request failed with status code ${r.status}: ${await r.text()}`);
-    return { status: r.status, headers: r.headers, data: await r.json() };
-  },
-});
-'''
+CURL = block("kube", "cURL", language="bash")
+PYTHON = block("kube", "SDK Examples", "Python", language="python")
+NODE = block("kube", "SDK Examples", "Node.js", language="javascript")
 
 
 @pytest.fixture
@@ -326,46 +209,133 @@ def test_the_curl_example(open_server):
     assert invoked == {"statusCode": 200, "body": "OK"}
 
 
-def test_the_python_example(open_server, tmp_path):
-    (tmp_path / "requests.py").write_text(REQUESTS)
+def test_the_python_example(open_server):
     script = PYTHON.replace("http://api-server", open_server.url)
     script += "print(response.status_code, result.status_code, result.text)\n"
-    out = run(["/usr/bin/python3", "-c", script], cwd=tmp_path,
-              env={**os.environ, "PYTHONPATH": str(tmp_path)})
+    out = run(["/usr/bin/python3", "-c", script])  # with Debian's python3-requests
     assert out.split(maxsplit=2)[:2] == ["201", "200"]
     assert json.loads(out.split(maxsplit=2)[2]) == {"statusCode": 200, "body": None}
 
 
-def test_the_node_example(open_server, tmp_path):
+def run_node(script):
+    """With npm's axios."""
+    whole = f"(async () => {{{textwrap.dedent(script)}}})().catch((e) => console.log(e.message))"
+    return run(["node", "-e", whole], cwd=ROOT / "tools/npm/test")
+
+
+def test_the_node_example(open_server):
     """Its `...` stands for the code: that one word is filled in."""
-    (tmp_path / "axios.js").write_text(AXIOS)
     script = NODE.replace("http://api-server", open_server.url).replace(
         "handler = ...", "handler = async (event) => event.body")
-    whole = f"(async () => {{{textwrap.dedent(script)}\nconsole.log(JSON.stringify(result.data));}})()"
-    out = run(["/usr/bin/node", "-e", whole], cwd=tmp_path,
-              env={**os.environ, "NODE_PATH": str(tmp_path)})
+    out = run_node(script + "console.log(JSON.stringify(result.data));")
     assert json.loads(out) == {"statusCode": 200, "body": {"data": "test"}}
 
 
-def test_the_node_example_to_the_letter(open_server, tmp_path):
+def test_the_node_example_to_the_letter(open_server):
     """With `...` as code it is stored, does not build, and the call says so."""
-    (tmp_path / "axios.js").write_text(AXIOS)
-    script = NODE.replace("http://api-server", open_server.url)
-    whole = (f"(async () => {{{textwrap.dedent(script)}}})()"
-             ".catch((e) => console.log(e.message))")
-    out = run(["/usr/bin/node", "-e", whole], cwd=tmp_path,
-              env={**os.environ, "NODE_PATH": str(tmp_path)})
+    out = run_node(NODE.replace("http://api-server", open_server.url))
     assert "status code 409" in out
 
 
+# ---- document 001: each endpoint ----
+
+KUBE_CREATE = block("kube", "Create Function")
+
+
+@pytest.fixture
+def kube_example(server):
+    """The document's function, built; the answer to its creation."""
+    reply = server.request("POST", "/api/v1/functions", KUBE_CREATE,
+                           {"Content-Type": "application/json"})
+    server.wait_build("my-function")
+    return reply
+
+
+def kube_like(reply, status, title, index=0):
+    assert reply.status == status, reply
+    assert_like(block("kube", title, index=index), reply.json, ("environment",), ("result",))
+    return reply.json
+
+
+def test_kube_create(kube_example):
+    got = kube_like(kube_example, 201, "Create Function", 1)
+    assert got == {**got, **json.loads(block("kube", "Create Function", index=1))}
+
+
+def test_kube_list_and_get(server, kube_example):
+    listed = kube_like(server.kube("GET"), 200, "List Functions")
+    assert [f["name"] for f in listed] == ["my-function"]
+    got = kube_like(server.kube("GET", "/my-function"), 200, "Get Function")
+    assert got["code"] == json.loads(KUBE_CREATE)["code"]
+
+
+def test_kube_update_and_delete(server, kube_example):
+    reply = server.request("PUT", "/api/v1/functions/my-function", KUBE_CREATE,
+                           {"Content-Type": "application/json"})
+    assert reply.status == 200, reply
+    server.wait_build("my-function")
+    reply = server.kube("DELETE", "/my-function")
+    assert (reply.status, reply.body) == (204, b"")
+
+
+def test_kube_invoke_and_its_trigger(server, kube_example):
+    body = block("kube", "Invoke Function")
+    reply = server.request("POST", "/api/v1/functions/my-function/invoke", body,
+                           {"Content-Type": "application/json"})
+    assert (reply.status, reply.json) == (200, {"statusCode": 200, "body": "Hello!"})
+    assert float(reply.headers["X-Function-Duration"]) >= 0
+    assert reply.headers["X-Cold-Start"] in ("true", "false")
+    assert server.gateway("GET", "/my-function").body == b"Hello!"
+
+
+def test_kube_metrics(server, kube_example):
+    server.kube("POST", "/my-function/invoke", {})
+    kube_like(server.kube("GET", "/my-function/metrics"), 200, "Get Function Metrics")
+
+
+def test_kube_health(server):
+    for path in ("/health", "/api/v1/health"):
+        assert server.request("GET", path).json == json.loads(block("kube", "Health Check"))
+    for path in ("/ready", "/api/v1/ready"):
+        assert server.request("GET", path).json == json.loads(block("kube", "Readiness Check"))
+
+
+def test_kube_errors(server):
+    for reply, status, title in [
+            (server.request("POST", "/api/v1/functions", "{"), 400, "400 Bad Request"),
+            (server.kube("GET", "/nowhere"), 404, "404 Not Found")]:
+        kube_like(reply, status, title)
+    assert server.kube("GET", "/nowhere").json["error"].lower().startswith("function")
+
+
+@pytest.mark.parametrize("title", ["HTTP Trigger", "Cron Trigger"])
+def test_kube_triggers(server, title):
+    function = {**json.loads(KUBE_CREATE), "triggers": [json.loads(block("kube", title))]}
+    reply = server.kube("POST", "", function)
+    assert reply.status == 201, reply
+    server.wait_build("my-function")
+    got = server.kube("GET", "/my-function").json["triggers"]
+    assert [t["type"] for t in got] == [function["triggers"][0]["type"]]
+
+
+def test_the_event_object(server):
+    """The document's event: its members are there."""
+    text = block("kube", "Event Object", language="javascript")
+    names = [line.split('"')[1] for line in text.splitlines() if '"' in line]
+    assert server.kube("POST", "", {
+        "name": "my-function", "runtime": "nodejs18", "handler": "index.handler",
+        "code": "exports.handler = (event) => Object.keys(event);"}).status == 201
+    server.wait_build("my-function")
+    assert set(names) <= set(server.kube("POST", "/my-function/invoke", {}).json["body"])
+
+
 @pytest.mark.parametrize("text,value", [
-    ("module.exports.handler = async (event) => { return { statusCode: 200, body: 'Hello!' }; };",
+    (json.loads(KUBE_CREATE)["code"],
      {"statusCode": 200, "body": "Hello!"}),
-    ("exports.handler = () => ({\n  \"message\": \"Hello World\"\n});",
-     {"statusCode": 200, "body": {"message": "Hello World"}}),
-    ("exports.handler = () => ({\n  \"statusCode\": 200,\n"
-     "  \"body\": \"Response data (string or object)\"\n});",
-     {"statusCode": 200, "body": "Response data (string or object)"})])
+    (f"exports.handler = () => ({block('kube', 'Response Format', language='javascript')});",
+     {"statusCode": 200, "body": "Response data (string or object)"}),
+    (f"exports.handler = () => ({block('kube', 'Response Format', language='javascript', index=1)});",
+     {"statusCode": 200, "body": {"message": "Hello World"}})])
 def test_the_response_formats_of_001(server, text, value):
     assert server.kube("POST", "", {"name": "my-function", "runtime": "nodejs18",
                                     "handler": "index.handler", "code": text}).status == 201
