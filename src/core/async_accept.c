@@ -9,6 +9,8 @@ struct accept {
     struct core_fn *fn;
     struct buf input;
     struct async_call row;
+    uint32_t trigger_no; /* of a schedule's run, and which one */
+    int64_t due_us;
     struct loop_task task;
     struct error error;
     void (*done)(void *arg, const struct error *err, const struct ulid *id);
@@ -26,6 +28,8 @@ static int job_run(struct store_job *job, struct store *s, struct error *err) {
     struct accept *op = container_of(job, struct accept, job);
     if (atomic_load(&op->fn->gone))
         return error_field(err, ERR_NOT_FOUND, "function", "the function was deleted");
+    if (op->trigger_no && store_trigger_run(s, op->trigger_no, op->due_us, err) < 0)
+        return -1;
     if (op->row.takers == ASYNC_PULLERS && tasks_admit(op->core, s, err) < 0)
         return -1;
     return store_async_insert(s, &op->row, err);
@@ -60,17 +64,20 @@ static int take_input(struct accept *op, struct core_call *call, struct error *e
 
 static void fill_row(struct accept *op, const struct core_call *call) {
     struct async_call *row = &op->row;
+    bool scheduled = call->source == SOURCE_SCHEDULE;
+    op->trigger_no = call->trigger_no;
+    op->due_us = call->due_us;
     row->id = call->id;
     row->function_no = call->fn->no;
     row->status = INV_PENDING;
-    row->takers = call->job_no ? ASYNC_WORKERS : tasks_takers(call->function);
+    row->takers = call->job_no || scheduled ? ASYNC_WORKERS : tasks_takers(call->function);
     row->job_no = call->job_no;
     row->input = buf_str(&op->input);
     strncpy(row->workspace, call->function->workspace, NAME_MAX_LEN);
     row->record = (struct invocation){.id = call->id,
                                       .function_no = call->fn->no,
                                       .status = INV_PENDING,
-                                      .source = SOURCE_ASYNC,
+                                      .source = scheduled ? SOURCE_SCHEDULE : SOURCE_ASYNC,
                                       .created_us = call->created_us};
 }
 

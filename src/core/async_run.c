@@ -33,6 +33,7 @@ struct async_run *async_run_new(struct core_loop *cl, struct async_fn *afn, stru
     run->fn = core_fn_ref(fn);
     run->id = call->id;
     run->created_us = call->record.created_us;
+    run->source = call->record.source;
     run->outcome.job_no = call->job_no;
     list_init(&run->link);
     buf_init(&run->head, SIZE_MAX); /* it was bounded when it was taken */
@@ -158,7 +159,7 @@ static void end(struct async_run *run, const struct engine_result *r) {
     struct core_loop *cl = run->cl;
     struct async_call *o = &run->outcome;
     struct invocation v;
-    call_record(&v, &run->id, run->deployment, SOURCE_ASYNC, run->created_us, r);
+    call_record(&v, &run->id, run->deployment, run->source, run->created_us, r);
     call_account(cl, run->fn, run->deployment, &v, r->instance);
     o->id = run->id;
     o->function_no = run->fn->no;

@@ -27,6 +27,8 @@ static void barrier_answer(struct ask *a, const struct error *err) {
     }
     free(b);
     retention_stop(c);
+    schedules_stop(c);
+    objects_stop(c);
     c->drained(c->drained_arg);
 }
 

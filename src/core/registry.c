@@ -185,6 +185,13 @@ static void swap_triggers(struct registry *r, struct core_fn *fn, struct publica
     routes_add(&r->routes, fn);
 }
 
+static bool has_schedule(struct trigger *const *v, size_t n) {
+    for (size_t i = 0; i < n; i++)
+        if (v[i]->type == TRIGGER_SCHEDULE)
+            return true;
+    return false;
+}
+
 void registry_publish(struct core *c, struct core_fn *fn, struct publication *p) {
     struct registry *r = &c->registry;
     if (p->set_deployment && p->deployment)
@@ -199,7 +206,11 @@ void registry_publish(struct core *c, struct core_fn *fn, struct publication *p)
         fn->deployment = p->deployment;
         p->deployment = old;
     }
+    bool timed = p->set_triggers && (has_schedule(p->triggers, p->n_triggers) ||
+                                     has_schedule(fn->triggers, fn->n_triggers));
     pthread_rwlock_unlock(&r->lock);
+    if (timed)
+        schedules_changed(c, fn);
     /* p holds what was there before. */
     function_unref(p->function);
     triggers_free(p->triggers, p->n_triggers);

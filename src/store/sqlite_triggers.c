@@ -9,6 +9,12 @@ static const char DELETE[] = "DELETE FROM triggers WHERE no = ?";
 static const char EACH[] = "SELECT no, function_no, name, type, enabled, created_us, updated_us,"
                            " config FROM triggers ORDER BY no";
 
+static const char RUN[] = "INSERT INTO trigger_runs (trigger_no, due_us)"
+                          " SELECT no, ? FROM triggers WHERE no = ? AND enabled"
+                          " ON CONFLICT (trigger_no) DO UPDATE SET due_us = excluded.due_us"
+                          " WHERE excluded.due_us > due_us"
+                          " OR due_us > excluded.due_us + 86400000000";
+
 static int no_such_trigger(struct error *err) {
     return error_field(err, ERR_NOT_FOUND, "trigger", "there is no such trigger");
 }
@@ -59,6 +65,17 @@ int store_trigger_delete(struct store *s, uint32_t no, struct error *err) {
     if (query_run(&q, err) < 0)
         return -1;
     return query_changes(&q) ? 0 : no_such_trigger(err);
+}
+
+int store_trigger_run(struct store *s, uint32_t no, int64_t due_us, struct error *err) {
+    cleanup_query struct query q = query_write(s, STORE_STATE, RUN);
+    bind_int(&q, due_us);
+    bind_int(&q, no);
+    if (query_run(&q, err) < 0)
+        return -1;
+    return query_changes(&q)
+               ? 0
+               : error_field(err, ERR_CONFLICT, "trigger", "the run was made, or is not to be");
 }
 
 static struct trigger *read_trigger(struct query *q) {
