@@ -181,6 +181,7 @@ void instance_assign_pool(struct instance *inst, struct pool *pool) {
     pool->n_local++;
     pool_loading(pool, 1);
     list_push(&pool->loading, &inst->link);
+    usage_begins(inst);
     usage_worked(inst);
     assigned(inst, d->memory_bytes, d->cpu_milli);
 }

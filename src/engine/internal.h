@@ -188,7 +188,7 @@ struct network {            /* kiln-egress: started, watched and started again b
 
 struct engine {
     struct engine_config config;
-    char *lib_dir, *runtimes_dir, *id, *network_allow;
+    char *lib_dir, *runtimes_dir, *images_dir, *id, *network_allow;
     struct loop **loops;
     size_t n_loops;
     uint32_t processors;
@@ -275,6 +275,7 @@ void groups_done(struct engine_loop *el);
 /* ---- usage.c ---- */
 void usage_init(struct engine_loop *el);
 void usage_done(struct engine_loop *el);
+void usage_begins(struct instance *inst); /* from here on what it uses is its function's */
 void usage_worked(struct instance *inst); /* or may have: it will be looked at */
 void usage_ended(struct instance *inst); /* its last process is gone: what is left to tell */
 

@@ -95,6 +95,17 @@ static void tell(struct instance *inst, const struct used *u, bool end) {
         e->config.on_usage(e->config.user, inst->el->loop, inst->pool->deployment, &delta);
 }
 
+/* What a spare has used to get ready is nobody's: a Node.js takes longer to start than most functions
+ * run. */
+void usage_begins(struct instance *inst) {
+    struct used u = {0};
+    if (!counts_all(inst))
+        look_at_process(inst, &u);
+    if (inst->cgroup)
+        look_at_group(inst, &u);
+    inst->cpu_us = u.cpu_us;
+}
+
 static void look(struct instance *inst) {
     struct used u = {0};
     list_del(&inst->used);
