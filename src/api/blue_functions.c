@@ -27,7 +27,7 @@
 #define MEMORY_MOST   1024
 #define TIMEOUT_S     30
 #define TIMEOUT_MOST  (TIMEOUT_MS_MAX / 1000)
-#define LIST_CODE_MAX (32 * MIB) /* code on one page of a list; at least one function's */
+#define LIST_CODE_MAX (24 * MIB) /* a page of a list ends with the code that goes over it */
 
 static const char *const METHODS[] = {"GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"};
 
@@ -122,7 +122,8 @@ static void write_times(struct json_w *w, const struct function *f) {
 }
 
 static void write_function(struct json_w *w, struct request *r, const struct function *f,
-                           const struct core_activity *a, const char *status) {
+                           const struct blob *code, const struct core_activity *a,
+                           const char *status) {
     struct trigger_list g;
     char id[ID_TEXT_MAX];
     trigger_list_get(&g, r, f);
@@ -136,7 +137,7 @@ static void write_function(struct json_w *w, struct request *r, const struct fun
     write_methods(w, f, &g);
     write_environment(w, f);
     jw_key(w, "code");
-    jw_base64(w, a->code.p ? a->code : STR(""));
+    jw_base64(w, code ? str_n(code->bytes, code->len) : STR(""));
     write_url(w, r, f, &g);
     jw_cstr_member(w, "status", status ? status : status_of(f));
     write_times(w, f);
@@ -148,17 +149,32 @@ static void write_function(struct json_w *w, struct request *r, const struct fun
     trigger_list_done(&g);
 }
 
-/* ---- one, with its code and counters; r->function holds it ---- */
+/* ---- one, with its code and counters; r->function is it ---- */
 
 struct showing { /* r->state */
     struct request *r;
     int http_status;
     const char *status; /* NULL: the function's */
     bool new_code;
+    struct blob *code;
 };
 
-static void on_one(void *arg, const struct error *err, const struct core_activity *v,
-                   size_t n UNUSED) {
+static void showing_free(void *state) {
+    struct showing *s = state;
+    blob_unref(s->code);
+    free(s);
+}
+
+static struct showing *showing_new(struct request *r, int http_status) {
+    struct showing *s = x_alloc(sizeof(*s));
+    *s = (struct showing){.r = r, .http_status = http_status};
+    r->state = s;
+    r->free_state = showing_free;
+    return s;
+}
+
+static void on_activity(void *arg, const struct error *err, const struct core_activity *v,
+                        size_t n UNUSED) {
     struct showing *s = arg;
     if (err) {
         request_fail(s->r, err);
@@ -167,21 +183,24 @@ static void on_one(void *arg, const struct error *err, const struct core_activit
     struct buf body = BUF_INIT(REPLY_MAX);
     struct json_w w;
     json_w_init(&w, &body);
-    write_function(&w, s->r, s->r->function, v, s->status);
+    write_function(&w, s->r, s->r->function, s->code, v, s->status);
     request_written(s->r, s->http_status, NULL, 0, &w, &body);
 }
 
-static struct showing *showing_new(struct request *r, int http_status) {
-    struct showing *s = x_alloc(sizeof(*s));
-    *s = (struct showing){.r = r, .http_status = http_status};
-    r->state = s;
-    r->free_state = free;
-    return s;
+static void on_code(void *arg, const struct error *err, struct blob *const *codes,
+                    size_t n UNUSED) {
+    struct showing *s = arg;
+    if (err) {
+        request_fail(s->r, err);
+        return;
+    }
+    s->code = codes[0] ? blob_ref(codes[0]) : NULL;
+    core_activity(s->r->core, s->r->loop, &s->r->function->no, 1, clock_real_us() - BLUE_DAY_US,
+                  on_activity, s);
 }
 
 static void show(struct showing *s) {
-    core_activity(s->r->core, s->r->loop, &s->r->function->no, 1, clock_real_us() - BLUE_DAY_US,
-                  CODE_MAX, on_one, s);
+    core_codes(s->r->core, s->r->loop, &s->r->function, 1, on_code, s);
 }
 
 /* New code that did not build: what served before goes on serving, and is shown. */
@@ -212,12 +231,17 @@ struct listing { /* r->state */
     struct request *r;
     struct function_list l;
     uint32_t *nos;
+    struct blob **codes;
+    size_t n, bytes; /* codes that are there */
 };
 
 static void listing_free(void *state) {
     struct listing *s = state;
+    for (size_t i = 0; i < s->n; i++)
+        blob_unref(s->codes[i]);
     function_list_done(&s->l);
     free(s->nos);
+    free(s->codes);
     free(s);
 }
 
@@ -232,11 +256,35 @@ static void on_list(void *arg, const struct error *err, const struct core_activi
     json_w_init(&w, &body);
     jw_begin_array(&w);
     for (size_t i = 0; i < n; i++)
-        write_function(&w, s->r, s->l.v[i], &v[i], NULL);
+        write_function(&w, s->r, s->l.v[i], s->codes[i], &v[i], NULL);
     jw_end_array(&w);
-    if (n > 0 && n < s->l.n) /* their code fills the page */
+    if (n > 0 && n < s->l.n)
         page_next(s->r, s->l.v[n - 1]->no);
     request_written(s->r, 200, NULL, 0, &w, &body);
+}
+
+static void on_list_codes(void *arg, const struct error *err, struct blob *const *codes, size_t n);
+
+/* The next codes, until the page has all or is full. */
+static void list_on(struct listing *s) {
+    struct request *r = s->r;
+    if (s->n < s->l.n && s->bytes < LIST_CODE_MAX)
+        core_codes(r->core, r->loop, s->l.v + s->n, s->l.n - s->n, on_list_codes, s);
+    else
+        core_activity(r->core, r->loop, s->nos, s->n, clock_real_us() - BLUE_DAY_US, on_list, s);
+}
+
+static void on_list_codes(void *arg, const struct error *err, struct blob *const *codes, size_t n) {
+    struct listing *s = arg;
+    if (err) {
+        request_fail(s->r, err);
+        return;
+    }
+    for (size_t i = 0; i < n && s->bytes < LIST_CODE_MAX; i++) {
+        s->bytes += codes[i] ? codes[i]->len : 0;
+        s->codes[s->n++] = codes[i] ? blob_ref(codes[i]) : NULL;
+    }
+    list_on(s);
 }
 
 void op_blue_list_functions(struct request *r) {
@@ -257,10 +305,10 @@ void op_blue_list_functions(struct request *r) {
         return;
     }
     s->nos = x_calloc(s->l.n + 1, sizeof(*s->nos));
+    s->codes = x_calloc(s->l.n + 1, sizeof(struct blob *));
     for (size_t i = 0; i < s->l.n; i++)
         s->nos[i] = s->l.v[i]->no;
-    core_activity(r->core, r->loop, s->nos, s->l.n, clock_real_us() - BLUE_DAY_US, LIST_CODE_MAX,
-                  on_list, s);
+    list_on(s);
 }
 
 /* ---- in ---- */

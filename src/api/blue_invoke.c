@@ -51,6 +51,29 @@ static int prepare(struct request *r, struct invoke *iv, struct error *err) {
     return -1;
 }
 
+/* ---- what did not build has no call to show: its build's log is the answer ---- */
+
+static void on_version(void *arg, const struct error *err, const struct version *v) {
+    struct request *r = arg;
+    struct error failed;
+    struct str log = str_of(!err && v->build_log ? v->build_log : "");
+    size_t most = ERROR_TEXT_MAX / 2; /* its end says what was wrong */
+    if (log.len > most)
+        log = str_n(log.p + log.len - most, most);
+    while (log.len && ((unsigned char)log.p[0] & 0xc0) == 0x80)
+        log = str_n(log.p + 1, log.len - 1);
+    (void)error_field(&failed, ERR_BUILD_FAILED, "code", "the function's code did not build%s%.*s",
+                      log.len ? ": " : "", STR_ARG(log));
+    request_fail(r, &failed);
+}
+
+static void refuse(struct request *r, const struct error *err) {
+    if (err->code == ERR_BUILD_FAILED)
+        core_version(r->core, r->loop, r->function->no, 0, r->function->last_number, on_version, r);
+    else
+        request_fail(r, err);
+}
+
 /* ---- out ---- */
 
 /* The function's answer as JSON; bytes that are no text as base64. */
@@ -130,7 +153,7 @@ static void on_done(struct core_call *call, const struct engine_result *result,
     if (result->cause != ERR_NONE)
         invoke_error(result, &err);
     if (!is_functions_own(result->cause)) {
-        request_fail(r, &err);
+        refuse(r, &err);
         return;
     }
     if (result->cause != ERR_NONE)
@@ -179,7 +202,7 @@ void op_blue_invoke_function(struct request *r) {
     if (rc < 0)
         (void)error_errno(&err, rc, "the request's body");
     if (rc < 0 || prepare(r, iv, &err) < 0) {
-        request_fail(r, &err);
+        refuse(r, &err);
         return;
     }
     iv->call.done = on_done;

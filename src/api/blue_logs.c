@@ -73,7 +73,7 @@ static void on_executions(void *arg, const struct error *err,
     jw_u64_member(&w, "total", page->total);
     jw_end_object(&w);
     if (page->more && page->n)
-        page_next_id(r, &page->rows[page->n - 1].call.id);
+        page_next_id(r, &page->last);
     request_written(r, 200, NULL, 0, &w, &body);
 }
 

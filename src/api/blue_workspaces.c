@@ -121,7 +121,7 @@ static void show(struct showing *s) {
         map_put(&s->by_id, str_of(s->v[i].w.id), &s->v[i]);
     core_functions_each(r->core, s->n == 1 ? str_of(s->v[0].w.id) : STR_NULL, STR_NULL,
                         take_function, s);
-    core_activity(r->core, r->loop, s->nos, s->n_functions, clock_real_us() - BLUE_DAY_US, 0,
+    core_activity(r->core, r->loop, s->nos, s->n_functions, clock_real_us() - BLUE_DAY_US,
                   on_activity, s);
 }
 

@@ -17,6 +17,7 @@
 
 struct core;
 struct workers; /* loop/work.h */
+struct oci;     /* oci/oci.h */
 struct loki;
 struct prometheus;
 struct s3;
@@ -30,6 +31,7 @@ struct core_config {
     uint64_t history_bytes; /* history.db is kept below this, the oldest going first */
     uint32_t async_running_max;  /* queued calls running at once, whole server */
     struct workers *workers;     /* for what blocks; outlives the core */
+    struct oci *images;          /* NULL: no images; outlives the core */
     /* Services outside, or NULL: kiln's own store does it. They outlive the core. */
     struct loki *loki;             /* has the log lines too */
     struct prometheus *prometheus; /* scrapes /metrics */
@@ -119,7 +121,8 @@ void core_project_create(struct core *c, struct loop *loop, const struct princip
                          struct project *p,
                          void (*done)(void *arg, const struct error *err, struct project *p),
                          void *arg);
-/* P: a changed clone, taken. New instances of its functions see the new config at once. */
+/* P: a changed clone, taken. New instances of its functions see the new config at once.
+ * ERR_CONFLICT: it was changed meanwhile. */
 void core_project_update(struct core *c, struct loop *loop, const struct principal *who,
                          struct project *p,
                          void (*done)(void *arg, const struct error *err, struct project *p),
@@ -241,6 +244,10 @@ struct core_call {
     struct str body;           /* borrowed until done */
     enum invocation_source source;
     uint64_t job_no; /* of a call for core_call_async() that is a job; 0: it is none */
+    /* Of a call for core_call_async() with SOURCE_SCHEDULE: the trigger and the run. ERR_CONFLICT:
+     * that run was made before, or the trigger is not there or not enabled any more. */
+    uint32_t trigger_no;
+    int64_t due_us;
     void (*done)(struct core_call *call, const struct engine_result *r,
                  const struct invocation *record);
     struct ulid id; /* set by core_call_init */
@@ -336,7 +343,7 @@ void core_jobs(struct core *c, struct loop *loop, uint32_t function_no, uint64_t
                             bool more),
                void *arg);
 
-/* Calls that ended, newest first by id, with what was kept of them: of one function, or of all of a
+/* Calls that ended, newest first, with what was kept of them: of one function, or of all of a
  * workspace. One answer holds at most CORE_EXECUTIONS_BYTES of bodies and as many of lines; where
  * they are more, it ends earlier (RET_MORE), and lines are left out. */
 #define CORE_EXECUTIONS_MAX   1000u
@@ -359,6 +366,7 @@ struct core_execution_page {
     const struct core_execution_row *rows;
     size_t n;
     bool more;
+    struct ulid last; /* BEFORE of the next page, where there is more */
     uint64_t total; /* of all that match but for BEFORE; counted up to CORE_EXECUTIONS_COUNT */
 };
 void core_executions(struct core *c, struct loop *loop, const struct core_execution_filter *f,
@@ -366,16 +374,14 @@ void core_executions(struct core *c, struct loop *loop, const struct core_execut
                                   const struct core_execution_page *page),
                      void *arg);
 
-/* What functions did since a time, each by itself, in the order of NOS; with CODE_MAX above 0 also
- * the code that serves (or the newest), as long as all of it is not above CODE_MAX: then N is less
- * than was asked for (but at least 1). A function that is gone has zeros and no code. */
+/* What functions did since a time, each by itself, in the order of NOS. One that is gone has zeros.
+ */
 struct core_activity {
     uint64_t invocations, errors, busy_us;
     uint64_t answered_errors; /* completed with a status of 400 or above; not in ERRORS */
-    struct str code;
 };
 void core_activity(struct core *c, struct loop *loop, const uint32_t *nos, size_t n,
-                   int64_t since_us, size_t code_max,
+                   int64_t since_us,
                    void (*done)(void *arg, const struct error *err, const struct core_activity *v,
                                 size_t n),
                    void *arg);
@@ -474,6 +480,7 @@ void core_health(struct core *c, struct loop *loop,
 struct core_stats { /* for /health details and the tests; any thread */
     uint32_t functions, async_pending, async_running;
     uint32_t cold_start_us; /* typical of the last ones; 0 = there was none */
+    bool images;            /* OCI images can be fetched and run: the programs are there */
     struct store_stats store;
     struct engine_info engine;
 };

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Calls with their bodies and lines, page by page. One job reads all of a page: the newest records
+/* Calls with their bodies and lines, page by page. Pages go by id, which orders by the millisecond;
+ * on one page the time of acceptance orders. One job reads all of a page: the newest records
  * of each function until they are older than the page's oldest, then what was kept of those that
  * are on the page, then the lines of each function in the time of its calls there. */
 
@@ -19,6 +20,7 @@ struct executions_ask {
     struct log_line *lines;
     size_t n_lines, cap_lines, cap_row_of;
     struct buf bodies, text;
+    struct ulid last;
     uint64_t total;
     bool more;
     void (*done)(void *arg, const struct error *err, const struct core_execution_page *page);
@@ -72,9 +74,16 @@ static bool take_call(void *arg, const struct invocation *v) {
     return true;
 }
 
-static int newest_first(const void *x, const void *y) {
+static int by_page(const void *x, const void *y) {
     const struct core_execution_row *a = x, *b = y;
     return by_id(&b->call.id, &a->call.id);
+}
+
+static int newest_first(const void *x, const void *y) {
+    const struct core_execution_row *a = x, *b = y;
+    if (a->call.created_us != b->call.created_us)
+        return a->call.created_us < b->call.created_us ? 1 : -1;
+    return by_page(x, y);
 }
 
 static int read_calls(struct executions_ask *a, struct store *s, struct error *err) {
@@ -89,7 +98,7 @@ static int read_calls(struct executions_ask *a, struct store *s, struct error *e
         a->total += count;
     }
     if (a->n)
-        qsort(a->rows, a->n, sizeof *a->rows, newest_first);
+        qsort(a->rows, a->n, sizeof *a->rows, by_page);
     a->more = a->n == a->room;
     a->n -= a->more;
     return 0;
@@ -226,14 +235,20 @@ static int executions_read(struct ask *ask, struct store *s, struct error *err) 
     struct executions_ask *a = container_of(ask, struct executions_ask, ask);
     if (read_calls(a, s, err) < 0 || read_bodies(a, s, err) < 0)
         return -1;
-    return a->filter.lines ? read_lines(a, s, err) : 0;
+    if (a->filter.lines && read_lines(a, s, err) < 0)
+        return -1;
+    if (a->n) {
+        a->last = a->rows[a->n - 1].call.id;
+        qsort(a->rows, a->n, sizeof *a->rows, newest_first);
+    }
+    return 0;
 }
 
 /* ---- question and answer ---- */
 static void executions_answer(struct ask *ask, const struct error *err) {
     struct executions_ask *a = container_of(ask, struct executions_ask, ask);
     struct core_execution_page page = {
-        .rows = a->rows, .n = a->n, .more = a->more, .total = a->total};
+        .rows = a->rows, .n = a->n, .more = a->more, .last = a->last, .total = a->total};
     a->done(a->arg, err, err ? NULL : &page);
     buf_done(&a->bodies);
     buf_done(&a->text);
