@@ -12,6 +12,7 @@ struct api {
     struct core *core;
     char *public_url, *gateway_url;
     double price_gb_second, price_request;
+    struct builder *builder;
     struct web *web; /* what browsers are given */
     _Atomic bool interpreters_asked; /* capabilities have waited for them once */
 };

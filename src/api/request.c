@@ -124,6 +124,7 @@ static void on_error(void *user UNUSED, const struct http_head *head, int status
 struct api *api_new(struct core *core, const struct api_config *config) {
     struct api *a = x_alloc(sizeof(*a));
     a->core = core;
+    a->builder = config->builder;
     a->public_url = x_strdup("");
     a->gateway_url = x_strdup("");
     a->web = web_new(config->web_dir);

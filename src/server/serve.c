@@ -8,8 +8,11 @@
 #include "core/core.h"
 #include "http/server.h"
 #include "loop/work.h"
+#include "oci/oci.h"
+#include "sandbox/sandbox.h"
 #include "server/backends.h"
 #include "server/paths.h"
+#include "task/task.h"
 #include "trigger/http_trigger.h"
 #include <errno.h>
 #include <pthread.h>
@@ -39,7 +42,9 @@ struct server {
     struct workers *blocking; /* threads for what blocks */
     struct backends backends;
     struct store *store;
+    struct oci *images;
     struct core *core;
+    struct builder *builder;
     struct api *api;
     uint16_t api_port, gateway_port;
     char api_url[128], gateway_url[128];
@@ -168,6 +173,7 @@ static struct core_config core_settings(const struct server *sv) {
         .task_lease_ms = (uint32_t)s->task_lease_ms,
         .body_max = (uint32_t)s->body_max,
         .workers = sv->blocking,
+        .images = sv->images,
         .loki = sv->backends.loki,
         .prometheus = sv->backends.prometheus,
         .s3 = sv->backends.s3,
@@ -175,6 +181,7 @@ static struct core_config core_settings(const struct server *sv) {
             {
                 .lib_dir = sv->paths.lib,
                 .runtimes_dir = sv->paths.runtimes,
+                .images_dir = sv->paths.images,
                 .id = sv->paths.id,
                 .uid_base = (uint32_t)s->uid_base,
                 .memory_default = s->memory_default,
@@ -200,6 +207,17 @@ static struct core_config core_settings(const struct server *sv) {
     return c;
 }
 
+static int open_images(struct server *sv, struct error *err) {
+    const struct settings *s = sv->settings;
+    bool range = idmap_range_possible((uint32_t)s->uid_base);
+    struct oci_config config = {.dir = sv->paths.images,
+                                .auth_file = s->registry_auth,
+                                .uid_base = range ? (uint32_t)s->uid_base : 0,
+                                .image_max = s->image_max,
+                                .cache_max = s->image_cache_max};
+    return oci_new(&config, &sv->images, err);
+}
+
 static int start_core(struct server *sv, struct error *err) {
     sv->blocking =
         workers_new((uint32_t)sv->settings->work_threads, (uint32_t)sv->settings->work_queue);
@@ -207,6 +225,8 @@ static int start_core(struct server *sv, struct error *err) {
         return -1;
     struct store_config store = {.url = sv->settings->store, .data_dir = sv->paths.data};
     if (store_open(&store, &sv->store, err) < 0)
+        return -1;
+    if (open_images(sv, err) < 0)
         return -1;
     struct core_config config = core_settings(sv);
     if (core_new(&config, sv->store, sv->loops, sv->n_loops, &sv->core, err) < 0)
@@ -269,9 +289,32 @@ static int bind_listeners(struct server *sv, struct error *err) {
     return 0;
 }
 
+static int start_builder(struct server *sv, struct error *err) {
+    const struct settings *s = sv->settings;
+    struct builder_config config = {
+        .core = sv->core,
+        .store = sv->store,
+        .workers = sv->blocking,
+        .loops = sv->loops,
+        .n_loops = sv->n_loops,
+        .data_dir = sv->paths.data,
+        .running_max = (uint32_t)s->tasks_running_max,
+        .push_ms = (uint32_t)s->push_ms,
+        .keep_age_s = s->task_age_ms / MS_PER_S,
+        .keep_count = (uint32_t)s->task_keep,
+        .registry_auth = s->registry_auth,
+        .s3 = sv->backends.s3,
+        .s3_bucket = s->s3_bucket,
+        .kubeconfig = s->kubeconfig,
+    };
+    return builder_new(&config, &sv->builder, err);
+}
+
 static int start_faces(struct server *sv, struct error *err) {
+    if (start_builder(sv, err) < 0)
+        return -1;
     sv->api =
-        api_new(sv->core, &(struct api_config){.price_gb_second = sv->settings->price_gb_second,
+        api_new(sv->core, &(struct api_config){.builder = sv->builder, .price_gb_second = sv->settings->price_gb_second,
                                                .price_request = sv->settings->price_request,
                                                .web_dir = sv->paths.web});
     if (bind_listeners(sv, err) < 0)
@@ -319,6 +362,7 @@ static int run(struct server *sv, struct error *err) {
         return error_errno(err, r, "cannot start the loops");
     loop_timer_init(&sv->last_replies, replies_late);
     core_start(sv->core);
+    builder_start(sv->builder);
     write_url(sv);
     log_info("listening", LOG_STR("api", sv->api_url), LOG_STR("gateway", sv->gateway_url),
              LOG_STR("data", sv->paths.data), LOG_INT("loops", sv->n_loops),
@@ -340,8 +384,10 @@ static void take_down(struct server *sv) {
         http_server_free(sv->workers[i].gateway);
     }
     api_free(sv->api);
+    builder_free(sv->builder);
     store_close(sv->store); /* its last jobs still speak to core */
     core_free(sv->core);
+    oci_free(sv->images);
     backends_close(&sv->backends); /* the last lines have been told by then */
     if (sv->signals.fd > 0)
         loop_io_del(sv->loops[0], &sv->signals);

@@ -88,10 +88,28 @@ static const struct setting table[] = {
     {"drain-timeout", KIND_TIME, AT(drain_ms), "30s", 0, 3600000, "TIME",
      "on SIGTERM running calls have so long"},
 
+    {"registry-auth", KIND_TEXT, AT(registry_auth), NULL, 0, 0, "FILE",
+     "credentials for image registries, as in docker's config.json; mode 0600"},
+    {"image-max", KIND_SIZE, AT(image_max), "2Gi", MIB, 1024 * GIB, "SIZE",
+     "an image may unpack to so much"},
+    {"image-cache-max", KIND_SIZE, AT(image_cache_max), "10Gi", MIB, 64 * 1024 * GIB, "SIZE",
+     "unpacked images that are kept; those used longest ago go first"},
+
     {"work-threads", KIND_COUNT, AT(work_threads), "4", 1, 64, "N",
      "threads for what blocks: builds, registries, remote services"},
     {"work-queue", KIND_COUNT, AT(work_queue), "1000", 1, 100000, "N",
      "and what may wait for one of them"},
+
+    {"tasks-running-max", KIND_COUNT, AT(tasks_running_max), "2", 1, 64, "N",
+     "builds and pushes that run at once"},
+    {"push-timeout", KIND_TIME, AT(push_ms), "10m", 1000, 86400000, "TIME",
+     "an image is pushed within this"},
+    {"task-age", KIND_TIME, AT(task_age_ms), "30d", 1000, 3155760000000u, "TIME",
+     "ended tasks and what they built are kept so long"},
+    {"task-keep", KIND_COUNT, AT(task_keep), "1000", 1, 1000000, "N",
+     "and at most so many of a workspace"},
+    {"kubeconfig", KIND_TEXT, AT(kubeconfig), NULL, 0, 0, "FILE",
+     "the cluster that SpinApps are deployed to; else KUBECONFIG, else that of the pod"},
 
     {"connections-max", KIND_COUNT, AT(connections_max), "10000", 1, 1000000, "N",
      "connections a loop and listener"},

@@ -25,6 +25,10 @@ struct settings {
     uint64_t connections_max, head_timeout_ms, body_timeout_ms, keepalive_ms, write_timeout_ms;
     uint64_t uid_base;
     uint64_t work_threads, work_queue;
+    uint64_t tasks_running_max, push_ms, task_age_ms, task_keep;
+    char *kubeconfig;
+    char *registry_auth;
+    uint64_t image_max, image_cache_max;
 };
 
 /* Defaults, then the file named by --config, then the command line. ERR_INVALID says which flag or

@@ -10,11 +10,11 @@
 #include <stdio.h>
 #include <sys/stat.h>
 
-char *task_path(const struct tasks *t, const char *id, const char *name) {
+char *task_path(const struct builder *t, const char *id, const char *name) {
     return x_asprintf("%s/%s%s%s", t->artifacts, id, name ? "/" : "", name ? name : "");
 }
 
-int task_make_folder(const struct tasks *t, const char *id, struct error *err) {
+int task_make_folder(const struct builder *t, const char *id, struct error *err) {
     cleanup_free char *path = task_path(t, id, NULL);
     if (mkdir(path, 0700) < 0 && errno != EEXIST)
         return error_errno(err, -errno, "the task's folder could not be made");
@@ -22,7 +22,7 @@ int task_make_folder(const struct tasks *t, const char *id, struct error *err) {
 }
 
 /* Only files that were put there by this layer: no folders in it. */
-void task_remove_folder(const struct tasks *t, const char *id) {
+void task_remove_folder(const struct builder *t, const char *id) {
     cleanup_free char *path = task_path(t, id, NULL);
     DIR *dir = opendir(path);
     if (!dir)
@@ -99,7 +99,7 @@ static void wait_done(struct store_job *job, const struct error *err) {
     (void)sem_post(&w->over);
 }
 
-int task_store_wait(struct tasks *t, int (*run)(struct store *s, void *arg, struct error *err),
+int task_store_wait(struct builder *t, int (*run)(struct store *s, void *arg, struct error *err),
                     void *arg, struct error *err) {
     struct wait w = {.job = {.db = STORE_STATE, .run = wait_run, .done = wait_done},
                      .run = run,

@@ -14,17 +14,17 @@
 #define TASK_SAVE_EVERY_NS (500 * NS_PER_MS) /* of a log that grows */
 #define TASK_CHILD_OUT_MAX (64 * KIB)
 
-struct tasks {
-    struct tasks_config config;
+struct builder {
+    struct builder_config config;
     char *s3_bucket;
     char *artifacts; /* DATA/artifacts */
-    char *kubeconfig;
+    char *kubeconfig, *registry_auth;
     struct loop *home; /* loops[0]: what follows belongs to it */
     struct list queue; /* job.link */
     uint32_t running;
     struct loop_timer retry, retention;
     struct loop_task started;
-    struct list open; /* found at the start, until tasks_start() */
+    struct list open; /* found at the start, until builder_start() */
     struct trimming *trimming;
     _Atomic uint32_t waiting; /* in the queue; any thread */
     _Atomic uint32_t next_loop;
@@ -32,7 +32,7 @@ struct tasks {
 
 /* One task on its way. */
 struct job {
-    struct tasks *tasks;
+    struct builder *tasks;
     struct work work;
     struct loop_task task_posted;
     struct list link;
@@ -44,7 +44,7 @@ struct job {
     char *user, *password;           /* or NULL */
     char source_id[TASK_ID_LEN + 1]; /* of a push: whose artefact */
 };
-struct job *job_new(struct tasks *t);
+struct job *job_new(struct builder *t);
 void job_free(struct job *j);
 /* params of the store and back. */
 void job_params(struct job *j);
@@ -60,19 +60,19 @@ void job_progress(struct job *j, const char *what); /* and saves */
 int job_source_to_s3(struct job *j, struct str file, struct error *err);
 int job_push(struct job *j, struct error *err); /* push.c */
 /* Runs RUN in a job of the store, waits. */
-int task_store_wait(struct tasks *t, int (*run)(struct store *s, void *arg, struct error *err),
+int task_store_wait(struct builder *t, int (*run)(struct store *s, void *arg, struct error *err),
                     void *arg, struct error *err);
 /* DATA/artifacts/<id>[/<name>]; free(). */
-char *task_path(const struct tasks *t, const char *id, const char *name);
+char *task_path(const struct builder *t, const char *id, const char *name);
 /* Makes or replaces it, mode 0600, and waits until it is on the disk. */
 int task_write_file(const char *path, struct str bytes, struct error *err);
 int task_read_file(const char *path, size_t max, struct buf *out, struct error *err);
-int task_make_folder(const struct tasks *t, const char *id, struct error *err);
-void task_remove_folder(const struct tasks *t, const char *id);
+int task_make_folder(const struct builder *t, const char *id, struct error *err);
+void task_remove_folder(const struct builder *t, const char *id);
 
 /* ---- tasks.c, retention.c ---- */
-void tasks_add(struct job *j);               /* J is taken; from any thread */
-void tasks_retention_start(struct tasks *t); /* on home */
-void tasks_retention_stop(struct tasks *t);
+void builder_add(struct job *j);                 /* J is taken; from any thread */
+void builder_retention_start(struct builder *t); /* on home */
+void builder_retention_stop(struct builder *t);
 
 #endif

@@ -213,7 +213,8 @@ int job_push(struct job *j, struct error *err) {
         write_auth(j, &ref, auth, err) < 0)
         return -1;
     job_log(j, "to %s", image_ref_text(&ref, text));
-    int r = run_skopeo(j, &ref, source, auth, err);
+    const char *of_server = j->tasks->registry_auth;
+    int r = run_skopeo(j, &ref, source, j->password || !of_server ? auth : of_server, err);
     (void)unlink(auth);
     if (r == 0) {
         free(j->task.image);

@@ -25,9 +25,9 @@ static void look_done(struct store_job *job, const struct error *err) {
     free(l);
 }
 
-void tasks_get(struct tasks *t, struct loop *loop, struct str id,
-               void (*done)(void *arg, const struct error *err, const struct task *task),
-               void *arg) {
+void builder_get(struct builder *t, struct loop *loop, struct str id,
+                 void (*done)(void *arg, const struct error *err, const struct task *task),
+                 void *arg) {
     struct look *l = x_alloc(sizeof *l);
     l->job =
         (struct store_job){.db = STORE_STATE, .run = look_run, .done = look_done, .loop = loop};
@@ -89,11 +89,11 @@ static void list_done(struct store_job *job, const struct error *err) {
     free(l);
 }
 
-void tasks_list(struct tasks *t, struct loop *loop, struct str workspace, uint32_t before_no,
-                uint32_t limit,
-                void (*done)(void *arg, const struct error *err, const struct task *v, size_t n,
-                             bool more),
-                void *arg) {
+void builder_list(struct builder *t, struct loop *loop, struct str workspace, uint32_t before_no,
+                  uint32_t limit,
+                  void (*done)(void *arg, const struct error *err, const struct task *v, size_t n,
+                               bool more),
+                  void *arg) {
     struct listing *l = x_alloc(sizeof *l);
     l->job =
         (struct store_job){.db = STORE_STATE, .run = list_run, .done = list_done, .loop = loop};

@@ -14,7 +14,7 @@
 
 struct trimming {
     struct work work;
-    struct tasks *tasks;
+    struct builder *tasks;
     uint32_t gone;
 };
 
@@ -27,7 +27,7 @@ static void folder_gone(void *arg, struct str id) {
 
 static int trim(struct store *s, void *arg, struct error *err) {
     struct trimming *k = arg;
-    const struct tasks_config *c = &k->tasks->config;
+    const struct builder_config *c = &k->tasks->config;
     int64_t before_us = clock_real_us() - (int64_t)(c->keep_age_s * 1000000);
     return store_builder_trim(s, before_us, c->keep_count, TASKS_TRIM_SLICE, folder_gone, k, err);
 }
@@ -49,7 +49,7 @@ static int look(struct store *s, void *arg, struct error *err) {
 }
 
 static void sweep(struct trimming *k) {
-    struct tasks *t = k->tasks;
+    struct builder *t = k->tasks;
     DIR *dir = opendir(t->artifacts);
     if (!dir)
         return;
@@ -82,26 +82,26 @@ static void trim_run(struct work *work) {
 
 static void trim_over(struct work *work) {
     struct trimming *k = container_of(work, struct trimming, work);
-    struct tasks *t = k->tasks;
+    struct builder *t = k->tasks;
     loop_timer_set(t->home, &t->retention, loop_now_ns(t->home) + TASKS_RETENTION_MS * NS_PER_MS);
 }
 
 static void fire(struct loop_timer *timer) {
-    struct tasks *t = container_of(timer, struct tasks, retention);
+    struct builder *t = container_of(timer, struct builder, retention);
     struct trimming *k = t->trimming;
     k->work = (struct work){.run = trim_run, .done = trim_over, .loop = t->home};
     if (workers_submit(t->config.workers, &k->work) < 0)
         loop_timer_set(t->home, timer, loop_now_ns(t->home) + TASKS_RETENTION_MS * NS_PER_MS);
 }
 
-void tasks_retention_start(struct tasks *t) {
+void builder_retention_start(struct builder *t) {
     t->trimming = x_alloc(sizeof *t->trimming);
     t->trimming->tasks = t;
     loop_timer_init(&t->retention, fire);
     fire(&t->retention);
 }
 
-void tasks_retention_stop(struct tasks *t) {
+void builder_retention_stop(struct builder *t) {
     if (t->trimming)
         loop_timer_clear(t->home, &t->retention);
     free(t->trimming);

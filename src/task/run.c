@@ -151,7 +151,7 @@ static struct function *draft(const struct job *j, const struct source *s) {
 }
 
 static struct check *start_check(struct job *j, const struct source *s, struct error *err) {
-    struct tasks *t = j->tasks;
+    struct builder *t = j->tasks;
     uint32_t at = atomic_fetch_add(&t->next_loop, 1) % (uint32_t)t->config.n_loops;
     struct check *k = x_alloc(sizeof *k);
     k->refs = 2;
@@ -225,7 +225,7 @@ static char *s3_key(const struct job *j, const char *name) {
 
 static int put_s3(struct job *j, struct str bytes, const char *name, char **ret_url,
                   struct error *err) {
-    struct tasks *t = j->tasks;
+    struct builder *t = j->tasks;
     cleanup_free char *key = s3_key(j, name);
     if (s3_put(t->config.s3, key, bytes, err) < 0)
         return -1;

@@ -2,7 +2,7 @@
 #ifndef KILN_TASK_TASK_H
 #define KILN_TASK_TASK_H
 
-/* struct tasks: builds and pushes as jobs that outlive the client that asked for them.
+/* struct builder: builds and pushes as jobs that outlive the client that asked for them.
  *
  * A task is stored before it is answered for, waits its turn (at most `running_max` run at once),
  * runs on a worker thread, and keeps its progress, log and outcome until retention. What it makes
@@ -19,7 +19,7 @@
 #include "core/core.h"
 #include "loop/work.h"
 
-struct tasks;
+struct builder;
 struct s3;
 
 #define TASKS_WAITING_MAX   1000u /* accepted and not begun, whole server */
@@ -31,7 +31,7 @@ struct s3;
 #define TASK_LIST_MAX       1000u /* of one answer */
 #define TASK_PATH_MAX       1024u
 
-struct tasks_config {
+struct builder_config {
     struct core *core;
     struct store *store;
     struct workers *workers;
@@ -39,17 +39,19 @@ struct tasks_config {
     size_t n_loops;
     const char *data_dir;
     uint32_t running_max;
-    uint32_t push_ms;    /* a push may take so long */
-    uint64_t keep_age_s; /* ended tasks and what they made */
-    uint32_t keep_count; /* and at most so many of a workspace */
-    struct s3 *s3;       /* or NULL; what is made is put there too */
+    uint32_t push_ms;          /* a push may take so long */
+    uint64_t keep_age_s;       /* ended tasks and what they made */
+    uint32_t keep_count;       /* and at most so many of a workspace */
+    const char *registry_auth; /* or NULL: a file of credentials (containers-auth.json(5)), used
+                                * where a push has none of its own */
+    struct s3 *s3;             /* or NULL; what is made is put there too */
     const char *s3_bucket;
     const char *kubeconfig; /* or NULL: KUBECONFIG, else the files of a pod, else none */
 };
 /* Before the loops run. What it points to outlives it. */
-int tasks_new(const struct tasks_config *config, struct tasks **ret, struct error *err);
-void tasks_start(struct tasks *t); /* any thread, when the loops run: takes up what was left */
-void tasks_free(struct tasks *t);  /* after the workers have ended; NULL is fine */
+int builder_new(const struct builder_config *config, struct builder **ret, struct error *err);
+void builder_start(struct builder *t); /* any thread, when the loops run: takes up what was left */
+void builder_free(struct builder *t);  /* after the workers have ended; NULL is fine */
 
 /* Where an image goes. */
 struct task_push {
@@ -67,19 +69,19 @@ struct task_draft {
 };
 /* ERR_INVALID, ERR_TOO_LARGE (field "file", "registry_url", "tag", …); ERR_NOT_FOUND (no such
  * artefact in this workspace); ERR_CONFLICT (it is not built yet, or did not build); ERR_BUSY. */
-void tasks_submit(struct tasks *t, struct loop *loop, const struct task_draft *draft,
-                  void (*done)(void *arg, const struct error *err, const struct task *task),
-                  void *arg);
+void builder_submit(struct builder *t, struct loop *loop, const struct task_draft *draft,
+                    void (*done)(void *arg, const struct error *err, const struct task *task),
+                    void *arg);
 /* Of any workspace: the caller looks at it. ERR_NOT_FOUND. */
-void tasks_get(struct tasks *t, struct loop *loop, struct str id,
-               void (*done)(void *arg, const struct error *err, const struct task *task),
-               void *arg);
+void builder_get(struct builder *t, struct loop *loop, struct str id,
+                 void (*done)(void *arg, const struct error *err, const struct task *task),
+                 void *arg);
 /* Newest first, below BEFORE_NO (0: all); MORE: there are others. */
-void tasks_list(struct tasks *t, struct loop *loop, struct str workspace, uint32_t before_no,
-                uint32_t limit,
-                void (*done)(void *arg, const struct error *err, const struct task *v, size_t n,
-                             bool more),
-                void *arg);
+void builder_list(struct builder *t, struct loop *loop, struct str workspace, uint32_t before_no,
+                  uint32_t limit,
+                  void (*done)(void *arg, const struct error *err, const struct task *v, size_t n,
+                               bool more),
+                  void *arg);
 
 /* The task that PATH names: its id, "artifacts/<id>", a path under that, with a '/' before it, or
  * s3://bucket/…/<id>/…. False for everything else, ".." above all. */
@@ -109,9 +111,9 @@ struct deployed {
 };
 /* ERR_INVALID (field "namespace": unknown; what the cluster refuses), ERR_UNAVAILABLE (no cluster
  * is configured, it does not answer), ERR_FORBIDDEN. */
-void tasks_deploy(struct tasks *t, struct loop *loop, struct str workspace,
-                  const struct spinapp *app,
-                  void (*done)(void *arg, const struct error *err, const struct deployed *d),
-                  void *arg);
+void builder_deploy(struct builder *t, struct loop *loop, struct str workspace,
+                    const struct spinapp *app,
+                    void (*done)(void *arg, const struct error *err, const struct deployed *d),
+                    void *arg);
 
 #endif

@@ -17,7 +17,7 @@
 #define PARAMS_MAX (16 * KIB)
 
 /* ---- one job ---- */
-struct job *job_new(struct tasks *t) {
+struct job *job_new(struct builder *t) {
     struct job *j = x_alloc(sizeof *j);
     j->tasks = t;
     j->log = BUF_INIT(2 * TASK_LOG_MAX);
@@ -86,7 +86,7 @@ int job_from_params(struct job *j, struct error *err) {
 }
 
 /* ---- its turn ---- */
-static void pump(struct tasks *t);
+static void pump(struct builder *t);
 
 static void work_run(struct work *work) {
     job_run(container_of(work, struct job, work));
@@ -94,13 +94,13 @@ static void work_run(struct work *work) {
 
 static void work_over(struct work *work) {
     struct job *j = container_of(work, struct job, work);
-    struct tasks *t = j->tasks;
+    struct builder *t = j->tasks;
     t->running--;
     job_free(j);
     pump(t);
 }
 
-static void pump(struct tasks *t) {
+static void pump(struct builder *t) {
     while (t->running < t->config.running_max && !list_empty(&t->queue)) {
         struct job *j = list_entry(t->queue.next, struct job, link);
         j->work = (struct work){.run = work_run, .done = work_over, .loop = t->home};
@@ -119,7 +119,7 @@ static void pump(struct tasks *t) {
 }
 
 static void retry(struct loop_timer *timer) {
-    pump(container_of(timer, struct tasks, retry));
+    pump(container_of(timer, struct builder, retry));
 }
 
 static void arrive(struct loop_task *task) {
@@ -128,7 +128,7 @@ static void arrive(struct loop_task *task) {
     pump(j->tasks);
 }
 
-void tasks_add(struct job *j) {
+void builder_add(struct job *j) {
     atomic_fetch_add(&j->tasks->waiting, 1);
     j->task_posted = (struct loop_task){.run = arrive};
     loop_post(j->tasks->home, &j->task_posted);
@@ -156,7 +156,7 @@ static void accept_end(struct accept *a, const struct error *err) {
     if (err)
         job_free(j);
     else
-        tasks_add(j);
+        builder_add(j);
     free(a->file);
     free(a);
 }
@@ -281,7 +281,7 @@ static char *dup_or_null(struct str s) {
     return s.p ? str_dup(s) : NULL;
 }
 
-static struct accept *accept_new(struct tasks *t, struct loop *loop, const struct task_draft *d) {
+static struct accept *accept_new(struct builder *t, struct loop *loop, const struct task_draft *d) {
     struct accept *a = x_alloc(sizeof *a);
     struct job *j = job_new(t);
     a->job = j;
@@ -305,7 +305,7 @@ static struct accept *accept_new(struct tasks *t, struct loop *loop, const struc
     return a;
 }
 
-static int check_draft(struct tasks *t, const struct task_draft *d, struct job *j,
+static int check_draft(struct builder *t, const struct task_draft *d, struct job *j,
                        struct error *err) {
     if (d->kind != TASK_PUSH && source_check_name(d->file_name, err) < 0)
         return -1;
@@ -321,9 +321,9 @@ static int check_draft(struct tasks *t, const struct task_draft *d, struct job *
     return -1;
 }
 
-void tasks_submit(struct tasks *t, struct loop *loop, const struct task_draft *draft,
-                  void (*done)(void *arg, const struct error *err, const struct task *task),
-                  void *arg) {
+void builder_submit(struct builder *t, struct loop *loop, const struct task_draft *draft,
+                    void (*done)(void *arg, const struct error *err, const struct task *task),
+                    void *arg) {
     struct accept *a = accept_new(t, loop, draft);
     a->done = done;
     a->arg = arg;
@@ -369,7 +369,7 @@ bool task_source_id(struct str path, char ret[TASK_ID_LEN + 1]) {
 
 /* ---- the whole ---- */
 static void open_found(void *arg, struct task *task) {
-    struct tasks *t = arg;
+    struct builder *t = arg;
     struct job *j = job_new(t);
     j->task = *task;
     if (j->task.log)
@@ -381,11 +381,12 @@ static int read_open(struct store *s, void *arg, struct error *err) {
     return store_builder_open(s, open_found, arg, err);
 }
 
-int tasks_new(const struct tasks_config *config, struct tasks **ret, struct error *err) {
-    struct tasks *t = x_alloc(sizeof *t);
+int builder_new(const struct builder_config *config, struct builder **ret, struct error *err) {
+    struct builder *t = x_alloc(sizeof *t);
     t->config = *config;
     t->artifacts = x_asprintf("%s/artifacts", config->data_dir);
     t->kubeconfig = config->kubeconfig ? x_strdup(config->kubeconfig) : NULL;
+    t->registry_auth = config->registry_auth ? x_strdup(config->registry_auth) : NULL;
     t->s3_bucket = config->s3_bucket ? x_strdup(config->s3_bucket) : NULL;
     t->home = config->loops[0];
     list_init(&t->queue);
@@ -397,7 +398,7 @@ int tasks_new(const struct tasks_config *config, struct tasks **ret, struct erro
     if (r == 0)
         r = task_store_wait(t, read_open, t, err);
     if (r < 0)
-        tasks_free(t);
+        builder_free(t);
     else
         *ret = t;
     return r;
@@ -421,7 +422,7 @@ static void take_up(struct job *j) {
     struct error err;
     if (job_from_params(j, &err) == 0) {
         job_log(j, "taken up again after a restart of the server");
-        tasks_add(j);
+        builder_add(j);
         return;
     }
     free(j->task.error);
@@ -432,22 +433,22 @@ static void take_up(struct job *j) {
 }
 
 static void started(struct loop_task *task) {
-    struct tasks *t = container_of(task, struct tasks, started);
+    struct builder *t = container_of(task, struct builder, started);
     for (struct list *node; (node = list_shift(&t->open));)
         take_up(list_entry(node, struct job, link));
-    tasks_retention_start(t);
+    builder_retention_start(t);
 }
 
-void tasks_start(struct tasks *t) {
+void builder_start(struct builder *t) {
     t->started = (struct loop_task){.run = started};
     loop_post(t->home, &t->started);
 }
 
-void tasks_free(struct tasks *t) {
+void builder_free(struct builder *t) {
     if (!t)
         return;
     loop_timer_clear(t->home, &t->retry);
-    tasks_retention_stop(t);
+    builder_retention_stop(t);
     struct list *lists[] = {&t->queue, &t->open};
     for (size_t i = 0; i < ARRAY_LEN(lists); i++)
         for (struct list *node; (node = list_shift(lists[i]));)
@@ -455,5 +456,6 @@ void tasks_free(struct tasks *t) {
     free(t->artifacts);
     free(t->kubeconfig);
     free(t->s3_bucket);
+    free(t->registry_auth);
     free(t);
 }
