@@ -14,7 +14,7 @@ static const struct {
     const char *spelling; /* of the documents */
     const char *prefix;   /* of the spelling with the interpreter's own number */
     unsigned parts;       /* of that number that the spelling has */
-} RUNTIMES[RUNTIME_COUNT] = {
+} RUNTIMES[] = { /* those that code is written for; images have an entry of their own */
     {RUNTIME_PYTHON, "python3.9", "python", 2},
     {RUNTIME_NODE, "nodejs18", "nodejs", 1},
 };
@@ -59,6 +59,12 @@ static void write_runtimes(struct json_w *w, const struct engine_info *info) {
         jw_bool_member(w, "available", interpreter[0] != '\0');
         jw_end_object(w);
     }
+    const char *crun = info->interpreter[RUNTIME_IMAGE];
+    jw_begin_object(w);
+    jw_cstr_member(w, "name", runtime_kind_name(RUNTIME_IMAGE));
+    jw_cstr_member(w, "interpreter", crun);
+    jw_bool_member(w, "available", crun[0] != '\0');
+    jw_end_object(w);
     jw_end_array(w);
 }
 
@@ -75,12 +81,13 @@ static void write_features(struct json_w *w, const struct core_config *config,
                            const struct core_stats *stats) {
     jw_array_member(w, "supported_trigger_types");
     jw_cstr(w, "http");
+    jw_cstr(w, "schedule");
     jw_end_array(w);
     jw_bool_member(w, "supports_async", true);
     jw_bool_member(w, "supports_logs", true);
     jw_bool_member(w, "supports_metrics", true);
     jw_bool_member(w, "supports_environment_vars", true);
-    jw_bool_member(w, "supports_custom_images", false);
+    jw_bool_member(w, "supports_custom_images", stats->images);
     jw_u64_member(w, "max_memory_mb", config->engine.memory_max / MIB);
     jw_u64_member(w, "max_timeout_secs", TIMEOUT_MS_MAX / MS_PER_S);
     jw_u64_member(w, "max_payload_size_mb", config->body_max / MIB);
@@ -124,12 +131,21 @@ struct warming {
     unsigned looks;
 };
 
+/* Images are asked for where their programs are. */
+static bool is_here(struct request *r, int kind) {
+    struct core_stats stats;
+    if (kind != RUNTIME_IMAGE)
+        return true;
+    core_stats(r->core, &stats);
+    return stats.images;
+}
+
 static bool all_known(struct request *r) {
     struct engine_info info;
     bool known = true;
     engine_info(core_engine(r->core), &info);
     for (int k = 0; k < RUNTIME_COUNT; k++)
-        known = known && info.interpreter[k][0];
+        known = known && (info.interpreter[k][0] || !is_here(r, k));
     return known;
 }
 
@@ -160,7 +176,8 @@ void op_fnservice_get_provider_capabilities(struct request *r) {
     r->free_state = free;
     r->gone = on_warming_gone;
     for (int k = 0; k < RUNTIME_COUNT; k++)
-        engine_warm(core_engine(r->core), (enum runtime_kind)k);
+        if (is_here(r, k))
+            engine_warm(core_engine(r->core), (enum runtime_kind)k);
     loop_timer_init(&w->timer, on_look);
     loop_timer_set(r->loop, &w->timer, loop_now_ns(r->loop) + WARM_LOOK_MS * NS_PER_MS);
 }

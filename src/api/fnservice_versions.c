@@ -14,6 +14,8 @@ static void write_version(struct json_w *w, const struct function *f, const stru
     fnservice_write_id(w, "function_id", "func", f->no);
     jw_cstr_member(w, "function_name", f->name);
     jw_u64_member(w, "version", v->number);
+    if (v->image)
+        jw_cstr_member(w, "image", v->image);
     jw_cstr_member(w, "build_status", build_status_name(v->build));
     jw_time_member(w, "created_at", v->created_us);
     jw_bool_member(w, "is_active", v->active);
@@ -43,32 +45,33 @@ static void on_deployed(void *arg, const struct error *err, const struct version
     on_version(arg, 201, err, v, false);
 }
 
+/* Code, or an image. Beside code an image is only remembered: what others would build of it. */
 static int read_deploy(const struct json *o, uint32_t *ret_number, struct buf *code,
-                       struct error *err) {
+                       struct str *image, struct error *err) {
     int64_t number = 0;
-    struct str image = STR_NULL;
-    if (json_get_str(o, "image", JSON_NULLABLE, &image, err) < 0 ||
+    if (json_get_str(o, "image", JSON_NULLABLE, image, err) < 0 ||
         json_get_int(o, "version", JSON_NULLABLE, 1, VERSIONS_MAX, &number, err) < 0)
         return -1;
     bool has_code = json_has(o, "source_code") && !json_has_null(o, "source_code");
-    if (image.len > 0 && !has_code) /* beside code it only names what others would build of it */
-        return json_fail_member(o, "image", err,
-                                "is not served by this version of kiln: give source_code");
     *ret_number = (uint32_t)number;
+    if (image->len > 0 && !has_code)
+        return 0;
     return fnservice_base64(o, "source_code", JSON_REQUIRED | JSON_NONEMPTY, code, err);
 }
 
 void op_fnservice_deploy_version(struct request *r) {
     cleanup_json struct json *o = NULL;
     cleanup_buf struct buf code = BUF_INIT(CODE_MAX);
+    struct str image = STR_NULL;
     uint32_t number = 0;
     struct error err;
     if (fnservice_function(r, &err) < 0 || fields_body(r, &o, &err) < 0 ||
-        read_deploy(o, &number, &code, &err) < 0) {
+        read_deploy(o, &number, &code, &image, &err) < 0) {
         request_fail(r, &err);
         return;
     }
-    core_version_deploy(r->core, r->loop, &r->who, r->function->no, number, buf_str(&code), NULL,
+    cleanup_free char *ref = image.len ? str_dup(image) : NULL;
+    core_version_deploy(r->core, r->loop, &r->who, r->function->no, number, buf_str(&code), ref,
                         on_deployed, r);
 }
 
@@ -78,6 +81,8 @@ static void write_summary(struct json_w *w, const struct version *v) {
     jw_begin_object(w);
     fnservice_write_id(w, "id", "ver", v->no);
     jw_u64_member(w, "version", v->number);
+    if (v->image)
+        jw_cstr_member(w, "image", v->image);
     jw_cstr_member(w, "build_status", build_status_name(v->build));
     jw_time_member(w, "created_at", v->created_us);
     jw_bool_member(w, "is_active", v->active);

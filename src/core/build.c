@@ -23,6 +23,7 @@ static void build_free(struct build *b) {
     blob_unref(b->engine.code);
     free(b->log);
     free(b->image);
+    free(b->digest);
     free(b);
 }
 
@@ -114,6 +115,10 @@ static int run_outcome(struct change *ch, struct store *s, struct error *err) {
     if (store_version_set_build(s, b->version_no, b->ok ? BUILD_SUCCESS : BUILD_FAILED, log, err) <
         0)
         return -1;
+    if (b->digest && store_version_set_image(s, b->version_no, b->digest,
+                                             str_n(b->engine.code->bytes, b->engine.code->len),
+                                             err) < 0)
+        return -1;
     if (!b->next)
         return 0;
     if (store_function_update(s, b->next, err) < 0)
@@ -127,6 +132,8 @@ static int run_outcome(struct change *ch, struct store *s, struct error *err) {
 static void publish_outcome(struct change *ch) {
     struct build *b = container_of(ch, struct build, change);
     struct core *c = ch->core;
+    if (b->digest)
+        code_cache_put(c, b->version_no, b->engine.code, b->digest);
     if (!b->next)
         return;
     struct publication p = {.function = function_ref(b->next)};
@@ -168,7 +175,23 @@ static void engine_ended(struct engine_build *eb, bool ok, struct str log) {
 }
 
 /* ---- running ---- */
-static void code_ready(void *arg, struct blob *code) {
+/* Whatever can be known of an image without running it has been looked at when it is there. */
+static void pulled(void *arg, const struct error *err, const char *digest, struct blob *spec,
+                   struct str log) {
+    struct build *b = arg;
+    if (err && atomic_load(&b->change.core->draining)) {
+        build_over(b, false);
+        return;
+    }
+    if (!err) {
+        b->digest = x_strdup(digest);
+        b->engine.code = blob_ref(spec);
+    }
+    ended(b, !err, log);
+}
+
+static void code_ready(void *arg, struct blob *code, const struct error *err) {
+    (void)err;
     struct build *b = arg;
     if (!code) {
         ended(b, false, STR("the code of this version could not be read\n"));
@@ -183,7 +206,7 @@ static void code_ready(void *arg, struct blob *code) {
 static void start_task(struct loop_task *task) {
     struct build *b = container_of(task, struct build, task);
     if (b->image) {
-        ended(b, false, STR("images are not pulled yet\n"));
+        image_pull(b->change.core, b->cl->loop, b->version_no, pulled, b);
         return;
     }
     code_fetch(b->change.core, b->cl->loop, b->version_no, code_ready, b);

@@ -152,6 +152,7 @@ int core_new(const struct core_config *config, struct store *store, struct loop 
     tasks_init(c);
     code_cache_init(&c->codes);
     followers_init(&c->followers);
+    schedules_init(&c->schedules);
     for (size_t i = 0; i < n_loops; i++)
         loop_init(c, i);
     if (ask_and_wait(c, STORE_STATE, load, NULL, err) < 0 || auth_load(c, err) < 0 ||
@@ -167,7 +168,8 @@ int core_new(const struct core_config *config, struct store *store, struct loop 
 /* ---- starting ---- */
 static void start_function(struct core *c, struct core_fn *fn, bool used[RUNTIME_COUNT]) {
     struct function *f = registry_view(&c->registry, fn, NULL);
-    used[f->kind] = true;
+    if (!f->image) /* that one's begins with its first call */
+        used[f->kind] = true;
     if (f->active_no) {
         struct publication p = {.set_deployment = true};
         p.deployment = core_deployment(c, f, f->active_no, f->active_number);
@@ -211,10 +213,13 @@ static void resume_builds(struct core *c) {
 }
 
 static void on_first_loop(struct loop_task *task) {
-    retention_start(container_of(task, struct core_loop, started)->core);
+    struct core *c = container_of(task, struct core_loop, started)->core;
+    retention_start(c);
+    schedules_start(c);
+    objects_start(c);
 }
 
-static struct core_fn **all_functions(struct core *c, size_t *ret_n) {
+struct core_fn **core_fns(struct core *c, size_t *ret_n) {
     pthread_rwlock_rdlock(&c->registry.lock);
     size_t n = c->registry.n;
     struct core_fn **v = x_calloc(n + 1, sizeof(struct core_fn *));
@@ -228,7 +233,7 @@ static struct core_fn **all_functions(struct core *c, size_t *ret_n) {
 void core_start(struct core *c) {
     bool used[RUNTIME_COUNT] = {false};
     size_t n;
-    cleanup_free struct core_fn **v = all_functions(c, &n);
+    cleanup_free struct core_fn **v = core_fns(c, &n);
     for (size_t i = 0; i < n; i++) {
         start_function(c, v[i], used);
         core_fn_unref(v[i]);
@@ -271,6 +276,7 @@ void core_free(struct core *c) {
     places_done(&c->places);
     pthread_mutex_destroy(&c->jobs.lock);
     followers_done(&c->followers);
+    schedules_done(&c->schedules);
     pthread_mutex_destroy(&c->turns_lock);
     free(c->unbuilt);
     free(c->recovered);

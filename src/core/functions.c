@@ -8,7 +8,7 @@
 /* ---- shared with functions_update.c ---- */
 int function_check(struct function *f, struct error *err) {
     if (check_name(str_of(f->workspace), "workspace", err) < 0 ||
-        check_name(str_of(f->project), "project", err) < 0 ||
+        check_project_name(str_of(f->project), "project", err) < 0 ||
         check_name(str_of(f->name), "name", err) < 0 || check_env(&f->env, err) < 0 ||
         check_labels(&f->labels, "labels", err) < 0 ||
         check_labels(&f->annotations, "annotations", err) < 0)
@@ -125,7 +125,8 @@ static int create_run(struct change *ch, struct store *s, struct error *err) {
         return -1;
     v.function_no = op->f->no;
     v.code_len = code.len;
-    if (store_version_insert(s, &v, code, err) < 0 ||
+    if (store_version_insert(s, &v, upload_rest(ch, code), err) < 0 ||
+        upload_used(ch, s, &v, err) < 0 ||
         triggers_insert(s, op->triggers, op->n_triggers, op->f->no, err) < 0)
         return -1;
     op->version_no = v.no;
@@ -142,7 +143,7 @@ static void create_publish(struct change *ch) {
     op->triggers = NULL;
     op->n_triggers = 0;
     if (!op->f->image)
-        code_cache_put(ch->core, op->version_no, op->code);
+        code_cache_put(ch->core, op->version_no, op->code, NULL);
     registry_add(&ch->core->registry, ch->fn);
 }
 
@@ -163,7 +164,8 @@ static void create_finish(struct change *ch, const struct error *err) {
         return;
     }
     struct core *c = ch->core;
-    engine_warm(c->engine, op->f->image ? RUNTIME_IMAGE : op->f->kind);
+    if (!op->f->image) /* that one's begins with its first call */
+        engine_warm(c->engine, op->f->kind);
     op->wait.over = create_built;
     build_enqueue(c, ch->fn, op->f, op->version_no, 1, op->f->image, true, false,
                   op->wait_build ? &op->wait : NULL, ch->loop);
@@ -205,6 +207,9 @@ void core_function_create(struct core *c, struct loop *loop, const struct princi
         return;
     }
     op->code = blob_new(draft->code);
+    op->ch.code = op->code;
+    op->ch.code_of = op->f;
+    op->ch.code_number = 1;
     op->image = draft->image ? x_strdup(draft->image) : NULL;
     free(op->f->image);
     const char *runs = image_that_runs(draft->code, draft->image);

@@ -65,6 +65,9 @@ static int merge(struct update *op, const struct function *now, struct error *er
     op->rebuild = !op->code && !now->active_no && now->last_number && loads_otherwise(f, now);
     if (op->code && ++f->last_number > VERSIONS_MAX)
         return error_field(err, ERR_CONFLICT, "version", "version numbers end at %d", VERSIONS_MAX);
+    op->ch.code = op->code;
+    op->ch.code_of = f;
+    op->ch.code_number = f->last_number;
     if (op->code || op->rebuild)
         f->status = FN_BUILDING;
     return 0;
@@ -104,7 +107,9 @@ static int add_version(struct update *op, struct store *s, struct error *err) {
                         .created_us = f->updated_us,
                         .code_len = op->code->len,
                         .image = op->image};
-    if (store_version_insert(s, &v, str_n(op->code->bytes, op->code->len), err) < 0)
+    struct str code = str_n(op->code->bytes, op->code->len);
+    if (store_version_insert(s, &v, upload_rest(&op->ch, code), err) < 0 ||
+        upload_used(&op->ch, s, &v, err) < 0)
         return -1;
     op->version_no = v.no;
     op->number = v.number;
@@ -145,7 +150,7 @@ static void publish(struct change *ch) {
         op->n_triggers = 0;
     }
     if (op->code && op->code->len)
-        code_cache_put(ch->core, op->version_no, op->code);
+        code_cache_put(ch->core, op->version_no, op->code, NULL);
     registry_publish(ch->core, ch->fn, &p);
 }
 
@@ -179,7 +184,8 @@ static void finish(struct change *ch, const struct error *err) {
     if (op->version_no)
         build_enqueue(ch->core, ch->fn, op->f, op->version_no, op->number, new_image(op), true,
                       false, wait ? &op->wait : NULL, ch->loop);
-    engine_warm(ch->core->engine, new_image(op) ? RUNTIME_IMAGE : op->f->kind);
+    if (!new_image(op) && !op->f->image)
+        engine_warm(ch->core->engine, op->f->kind);
     if (!wait)
         answer(op);
 }

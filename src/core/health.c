@@ -79,6 +79,7 @@ void core_stats(struct core *c, struct core_stats *ret) {
     int64_t pending = atomic_load(&c->async_pending);
     *ret = (struct core_stats){.async_pending = pending > 0 ? (uint32_t)pending : 0,
                                .async_running = atomic_load(&c->async_running),
+                               .images = c->config.images && oci_available(NULL),
                                .cold_start_us = atomic_load(&c->cold_start_us)};
     pthread_rwlock_rdlock(&c->registry.lock);
     ret->functions = (uint32_t)c->registry.n;

@@ -19,6 +19,9 @@
 #include "base/log.h"
 #include "base/map.h"
 #include "core/core.h"
+#include "core/schedule.h"
+#include "loop/work.h"
+#include "oci/oci.h"
 #include <pthread.h>
 
 #define HISTORY_FLUSH_MS      100u         /* a record waits this long for company */
@@ -157,12 +160,19 @@ struct change {
     void (*publish)(struct change *ch);                                /* store thread */
     void (*finish)(struct change *ch, const struct error *err); /* on `loop`; frees the change */
     bool nothing; /* set by prepare: there is nothing to store, finish well */
+    /* New code, which is put where code is kept before `run` is called. Borrowed. */
+    struct blob *code; /* or NULL */
+    const struct function *code_of;
+    uint32_t code_number; /* of the version; prepare may set it */
     /* private */
     struct store_job job;
     struct loop_task task;
     struct list link;
     struct error error;
     bool has_turn;
+    struct work work;
+    struct upload *uploading;
+    char *code_at; /* key of the object that the code is; NULL: it goes into the store */
 };
 /* Sets core, loop, who (NULL: kiln itself) and fn (by number; ERR_NOT_FOUND later). */
 void change_init(struct change *ch, struct core *c, struct loop *loop, const struct principal *who,
@@ -181,12 +191,17 @@ struct ask {
     struct loop *loop;
     int (*read)(struct ask *a, struct store *s, struct error *err); /* store thread */
     void (*answer)(struct ask *a, const struct error *err);         /* on `loop`; frees */
+    /* Where `read` has set `far`: on a worker thread, after it, may block. May be NULL. */
+    int (*fetch)(struct ask *a, struct error *err);
+    bool far;
     bool look; /* ask_after_history(): first looks at what instances of … use … */
     uint32_t look_function; /* … this function; 0: all */
     /* private */
     struct store_job job;
     _Atomic size_t left;
     struct ask_part *parts;
+    struct work work;
+    struct error error;
 };
 void ask_start(struct ask *a);         /* reads at once */
 void ask_after_history(struct ask *a); /* reads after every loop has handed over its history */
@@ -202,6 +217,7 @@ struct build {
     struct core_loop *cl;
     uint32_t version_no, number;
     char *image;   /* that it is, or NULL: code */
+    char *digest;  /* that it was resolved to */
     bool check;    /* only a question: nothing is stored */
     bool activate; /* when it is good */
     bool ok;
@@ -244,7 +260,47 @@ void builds_done(struct builds *b);
 void builds_stop(struct core *c);
 struct build *builds_find(struct builds *b, uint32_t version_no); /* under lock */
 
+/* ---- objects.c: code that lies in S3 ---- */
+/* The code that a change brings is to be kept outside: does that, then THEN on its loop. */
+bool upload_wanted(const struct change *ch);
+void upload_start(struct change *ch, void (*then)(struct change *ch, const struct error *err));
+/* In the change's `run`: V's code is the object. Nothing where it was not uploaded. */
+int upload_used(struct change *ch, struct store *s, struct version *v, struct error *err);
+/* What store_version_insert() is to be given. */
+struct str upload_rest(const struct change *ch, struct str code);
+void upload_over(struct change *ch, bool failed); /* at its end */
+/* Code of a version: here, or to be fetched. */
+struct code_slot {
+    uint32_t version_no;
+    struct blob *code; /* NULL: it lies at… */
+    char *at;
+    uint64_t len;
+};
+int code_slot_read(struct store *s, uint32_t version_no, struct code_slot *ret, struct error *err);
+int code_slot_fetch(struct core *c, struct code_slot *slot, struct error *err); /* blocks */
+void code_slot_done(struct code_slot *slot);
+#define OBJECTS_SWEEP_MS   60000u
+#define OBJECTS_SWEEP_MAX  64u
+#define OBJECT_UPLOAD_US   INT64_C(3600000000) /* an upload that is not a version's by then is none */
+struct objects { /* deletes what is nobody's; on loops[0] */
+    struct core *core;
+    struct loop_timer timer;
+    struct loop_task kick;
+    _Atomic bool kicked;
+    struct store_job job;
+    struct work work;
+    bool busy, again;
+    char *keys[OBJECTS_SWEEP_MAX];
+    bool gone[OBJECTS_SWEEP_MAX];
+    size_t n;
+};
+void objects_start(struct core *c);
+void objects_stop(struct core *c);
+void objects_kick(struct core *c); /* something may have become nobody's; any thread */
+
 /* ---- code_cache.c ---- */
+/* A reference, or NULL. Of code, not of images. Any thread. */
+struct blob *code_cache_get(struct core *c, uint32_t version_no);
 struct code_cache {
     pthread_mutex_t lock;
     struct map by_version;
@@ -253,10 +309,23 @@ struct code_cache {
 };
 void code_cache_init(struct code_cache *cc);
 void code_cache_done(struct code_cache *cc);
-void code_cache_put(struct core *c, uint32_t version_no, struct blob *code);
+/* DIGEST: of the image whose spec CODE is; NULL: it is code. */
+void code_cache_put(struct core *c, uint32_t version_no, struct blob *code, const char *digest);
 /* As engine_config.fetch_code. */
 void code_fetch(void *user, struct loop *loop, uint32_t version_no,
-                void (*ready)(void *arg, struct blob *code), void *arg);
+                void (*ready)(void *arg, struct blob *code, const struct error *err), void *arg);
+
+/* ---- images.c ---- */
+/* Pulls what an image version is, on a worker thread. DONE on LOOP, later: its digest and spec
+ * (oci/oci.h), or why not; LOG is for who built it. */
+void image_pull(struct core *c, struct loop *loop, uint32_t version_no,
+                void (*done)(void *arg, const struct error *err, const char *digest,
+                             struct blob *spec, struct str log),
+                void *arg);
+/* READY, at once or later, when the image is in the cache (again). */
+void image_load(struct core *c, struct loop *loop, uint32_t version_no, const char *digest,
+                struct blob *spec,
+                void (*ready)(void *arg, struct blob *code, const struct error *err), void *arg);
 
 /* ---- kv.c ---- */
 void kv_ask(void *user, struct loop *loop, struct engine_kv *kv); /* as engine_config.kv */
@@ -354,6 +423,7 @@ struct async_run { /* one queued call that was fetched */
     struct deployment *deployment;
     struct engine_call engine;
     struct ulid id;
+    enum invocation_source source;
     int64_t created_us;
     uint32_t retry_ms;
     uint64_t rest_until_ns;
@@ -436,6 +506,8 @@ struct core {
     struct code_cache codes;
     struct followers followers;
     struct retention_job retention;
+    struct schedules schedules;
+    struct objects objects;
     pthread_mutex_t turns_lock;
     _Atomic bool started, draining, store_ok;
     _Atomic int64_t async_pending; /* below zero while a call was fetched before it was told of */
@@ -451,6 +523,8 @@ struct core {
     void *drained_arg;
 };
 struct core_loop *core_on(struct core *c, const struct loop *loop);
+/* References to all functions: an array for free(), N long. */
+struct core_fn **core_fns(struct core *c, size_t *ret_n);
 void core_look_again(struct core *c); /* posts to every loop */
 int64_t core_stamp(struct core *c);   /* real µs, never twice the same */
 /* Grows an array for one more: *V of SIZE-byte things, N used of *CAP. */

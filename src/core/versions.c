@@ -31,6 +31,9 @@ static int deploy_prepare(struct change *ch, struct error *err) {
         return error_field(err, ERR_INVALID, "version", "version numbers end at %d", VERSIONS_MAX);
     if (op->number > op->next->last_number)
         op->next->last_number = op->number;
+    ch->code = op->code;
+    ch->code_of = op->next;
+    ch->code_number = op->number;
     return 0;
 }
 
@@ -42,7 +45,9 @@ static int deploy_run(struct change *ch, struct store *s, struct error *err) {
                              .created_us = clock_real_us(),
                              .code_len = op->code->len,
                              .image = op->image ? x_strdup(op->image) : NULL};
-    if (store_version_insert(s, &op->v, str_n(op->code->bytes, op->code->len), err) < 0 ||
+    struct str code = str_n(op->code->bytes, op->code->len);
+    if (store_version_insert(s, &op->v, upload_rest(ch, code), err) < 0 ||
+        upload_used(ch, s, &op->v, err) < 0 ||
         store_function_update(s, op->next, err) < 0)
         return -1;
     return change_event(ch, s, op->next->no, "deployed", op->number, err, "Version v%u deployed",
@@ -53,7 +58,7 @@ static void deploy_publish(struct change *ch) {
     struct deploy *op = container_of(ch, struct deploy, ch);
     struct publication p = {.function = function_ref(op->next)};
     if (op->code->len)
-        code_cache_put(ch->core, op->v.no, op->code);
+        code_cache_put(ch->core, op->v.no, op->code, NULL);
     registry_publish(ch->core, ch->fn, &p);
 }
 
@@ -333,7 +338,7 @@ void core_versions(struct core *c, struct loop *loop, uint32_t function_no,
 struct code_ask {
     struct ask ask;
     uint32_t function_no, version_no;
-    struct blob *code;
+    struct code_slot slot;
     void (*done)(void *arg, const struct error *err, struct blob *code);
     void *arg;
 };
@@ -356,20 +361,28 @@ static int code_read(struct ask *ask, struct store *s, struct error *err) {
     version_done(&v);
     if (!ours)
         return not_its_own(err);
-    return store_version_code(s, a->version_no, &a->code, err);
+    if (code_slot_read(s, a->version_no, &a->slot, err) < 0)
+        return -1;
+    ask->far = a->slot.at != NULL;
+    return 0;
+}
+
+static int code_far(struct ask *ask, struct error *err) {
+    struct code_ask *a = container_of(ask, struct code_ask, ask);
+    return code_slot_fetch(ask->core, &a->slot, err);
 }
 
 static void code_answer(struct ask *ask, const struct error *err) {
     struct code_ask *a = container_of(ask, struct code_ask, ask);
-    a->done(a->arg, err, err ? NULL : a->code);
-    blob_unref(a->code);
+    a->done(a->arg, err, err ? NULL : a->slot.code);
+    code_slot_done(&a->slot);
     free(a);
 }
 
 void core_code(struct core *c, struct loop *loop, uint32_t function_no, uint32_t version_no,
                void (*done)(void *arg, const struct error *err, struct blob *code), void *arg) {
     struct code_ask *a = x_alloc(sizeof *a);
-    a->ask = (struct ask){.core = c, .loop = loop, .read = code_read, .answer = code_answer};
+    a->ask = (struct ask){.core = c, .loop = loop, .read = code_read, .fetch = code_far, .answer = code_answer};
     a->function_no = function_no;
     a->version_no = version_no;
     a->done = done;

@@ -109,6 +109,7 @@ int engine_new(const struct engine_config *config, struct loop **loops, size_t n
     e->config = *config;
     e->lib_dir = x_strdup(config->lib_dir);
     e->runtimes_dir = x_strdup(config->runtimes_dir);
+    e->images_dir = x_strdup(config->images_dir ? config->images_dir : config->runtimes_dir);
     e->id = x_strdup(config->id);
     e->network_allow = dup_or_null(config->network_allow);
     e->loops = loops;
@@ -143,6 +144,7 @@ void engine_free(struct engine *e) {
     free(e->on);
     free(e->lib_dir);
     free(e->runtimes_dir);
+    free(e->images_dir);
     free(e->id);
     free(e->network_allow);
     free(e);
@@ -165,7 +167,7 @@ void engine_info(struct engine *e, struct engine_info *ret) {
     for (int k = 0; k < RUNTIME_COUNT; k++) {
         const struct zygote *z = &e->zygotes[k];
         snprintf(ret->interpreter[k], sizeof ret->interpreter[k], "%s", z->interpreter);
-        if (z->failed[0]) {
+        if (z->failed[0] && k != RUNTIME_IMAGE) { /* images are an extra: crun may be missing */
             ret->ok = false;
             snprintf(ret->reason, sizeof ret->reason, "%s", z->failed);
         }

@@ -138,6 +138,7 @@ void engine_usage_look(struct engine_loop *el, uint32_t function_no, uint32_t ma
 struct engine_config {
     const char *lib_dir;      /* zygote executables stand here */
     const char *runtimes_dir; /* …/runtimes, seen by instances at /opt/kiln */
+    const char *images_dir;   /* unpacked images (oci/oci.h), seen by theirs there; NULL: none */
     const char *id;           /* short name of this server: names cgroups; stable per data folder */
     uint32_t uid_base;        /* root: host id of the sandbox's id 0 */
     uint64_t memory_default, memory_max;
@@ -165,10 +166,12 @@ struct engine_config {
     /* What an instance has used since it was last looked at. May be NULL. */
     void (*on_usage)(void *user, struct loop *loop, const struct deployment *d,
                      const struct engine_usage *delta);
-    /* Get the code of a version: call ready(arg, blob or NULL) on this loop, at once or later. The
-     * callee takes its own reference. */
+    /* Get the code of a version (of an image: its spec, src/oci/oci.h, with the image in place):
+     * call ready(arg, blob or NULL, why not or NULL) on this loop, at once or later. The callee
+     * takes its own reference. */
     void (*fetch_code)(void *user, struct loop *loop, uint32_t version_no,
-                       void (*ready)(void *arg, struct blob *code), void *arg);
+                       void (*ready)(void *arg, struct blob *code, const struct error *err),
+                       void *arg);
     /* A call asks: answer later, never before this returns, even when the call is over by then. */
     void (*kv)(void *user, struct loop *loop, struct engine_kv *kv);
 };

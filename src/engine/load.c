@@ -22,7 +22,7 @@ static void env_add(struct load_env *env, const char *key, const char *value) {
 /* Of two pairs with one name the runtimes take the later one: its project's config, the function's
  * own, what kiln says. */
 static void put_env(struct buf *b, const struct function *f, const struct project *project,
-                    uint32_t number) {
+                    uint32_t number, enum runtime_kind kind) {
     struct load_env env = {.b = b, .count_at = b->len};
     char id[ID_TEXT_MAX], version[16];
     snprintf(version, sizeof version, "v%u", number);
@@ -38,6 +38,8 @@ static void put_env(struct buf *b, const struct function *f, const struct projec
     env_add(&env, "KILN_FUNCTION_VERSION", version);
     env_add(&env, "KILN_WORKSPACE", f->workspace);
     env_add(&env, "KILN_PROJECT", f->project);
+    if (kind == RUNTIME_IMAGE) /* for the runtime itself: runtimes/image/spec.c */
+        env_add(&env, "KILN_IMAGE_FORMAT", image_format_name(f->format));
     for (int i = 0; i < 4; i++)
         b->p[env.count_at + (size_t)i] = (char)(env.count >> (8 * i));
 }
@@ -54,14 +56,14 @@ static void send_load(struct instance *inst, const struct function *f,
     wire_str(b, str_of(version));
     wire_str(b, str_of(f->workspace));
     wire_str(b, str_of(f->handler));
-    put_env(b, f, project, number);
+    put_env(b, f, project, number, inst->kind);
     inst->load_sent = true;
     int r = frames_send(inst, WIRE_LOAD, 0, buf_str(b), str_n(code->bytes, code->len));
     if (r < 0)
         instance_kill(inst, ERR_CRASH, "the instance does not take its code: %s", strerror(-r));
 }
 
-static void code_ready(void *arg, struct blob *code) {
+static void code_ready(void *arg, struct blob *code, const struct error *err) {
     struct pool *p = arg;
     p->fetching = false;
     list_for_each_safe (it, &p->loading) {
@@ -71,6 +73,8 @@ static void code_ready(void *arg, struct blob *code) {
         if (code)
             send_load(inst, p->deployment->function, p->deployment->project,
                       p->deployment->version_number, code, 0);
+        else if (err)
+            instance_kill(inst, err->code, "%s", err->text);
         else
             instance_kill(inst, ERR_INTERNAL, "the code of the function could not be read");
     }

@@ -99,7 +99,8 @@ static void start(struct zygote *z) {
     char exe[4096], step[ZYGOTE_STEP_MAX] = "";
     snprintf(exe, sizeof exe, "%s/kiln-zygote-%s", e->lib_dir, runtime_kind_name(z->kind));
     int channel = -1;
-    int r = zygote_start(exe, e->runtimes_dir, e->config.uid_base, &channel, &z->pid, step);
+    const char *shown = z->kind == RUNTIME_IMAGE ? e->images_dir : e->runtimes_dir;
+    int r = zygote_start(exe, shown, e->config.uid_base, &channel, &z->pid, step);
     if (r < 0) {
         z->pid = 0;
         failed(z, step, -r);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "server/doctor.h"
+#include "oci/oci.h"
 #include "sandbox/probe.h"
 #include "server/paths.h"
 #include "json/write.h"
@@ -31,6 +32,10 @@ static void print_text(const struct sandbox_probe *p) {
     for (size_t i = 0; i < ARRAY_LEN(tools); i++)
         printf("%-34s  %-7s  %s\n", tools[i].name, there(&tools[i]) ? "ok" : "MISSING",
                there(&tools[i]) ? tools[i].path : tools[i].missing);
+    char why[OCI_WHY_MAX];
+    bool images = oci_available(why);
+    printf("%-34s  %-7s  %s\n", "OCI images", images ? "ok" : "reduced",
+           images ? "crun, skopeo and umoci are there" : why);
     printf("\n%s\n", p->ok ? "Functions can run here."
                            : "Functions cannot run here until what is MISSING is put right.");
 }
@@ -55,6 +60,11 @@ static void print_json(const struct sandbox_probe *p) {
         jw_bool_member(&w, "ok", there(&tools[i]));
         jw_end_object(&w);
     }
+    char why[OCI_WHY_MAX];
+    jw_object_member(&w, "images");
+    jw_bool_member(&w, "ok", oci_available(why));
+    jw_cstr_member(&w, "text", why);
+    jw_end_object(&w);
     jw_end_object(&w);
     jw_end_object(&w);
     puts(buf_cstr(&out));

@@ -71,6 +71,7 @@ int paths_find(struct paths *p, const char *data, struct error *err) {
     if (access(p->data, R_OK | W_OK | X_OK) < 0)
         return error_set(err, ERR_INVALID, "the data folder %s cannot be written: %s", p->data,
                          strerror(errno));
+    p->images = x_asprintf("%s/images", p->data);
     name_of(p->data, p->id);
     return 0;
 }
@@ -80,4 +81,5 @@ void paths_done(struct paths *p) {
     free(p->runtimes);
     free(p->web);
     free(p->data);
+    free(p->images);
 }

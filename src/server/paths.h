@@ -9,6 +9,7 @@ struct paths {
     char *runtimes; /* what instances see at /opt/kiln */
     char *web;      /* what browsers are given (web/); it may be missing */
     char *data;     /* made if need be, mode 0700, without symbolic links */
+    char *images;   /* below it: unpacked images (oci/oci.h) */
     char id[16];    /* of this data folder: names its control groups */
 };
 

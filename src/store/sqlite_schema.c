@@ -130,6 +130,22 @@ const char *const sqlite_state_migrations[] = {
     " params TEXT, log TEXT) STRICT;"
     "CREATE INDEX tasks_of ON tasks (workspace, no);"
     "CREATE INDEX tasks_open ON tasks (no) WHERE status < 2;",
+
+    /* What a version's image was when it was built. */
+    "ALTER TABLE versions ADD COLUMN image_digest TEXT;"
+    "ALTER TABLE versions ADD COLUMN image_spec BLOB;",
+
+    /* Code that lies in S3, and the objects there that are to go. */
+    "ALTER TABLE versions ADD COLUMN code_at TEXT;"
+    "CREATE TABLE objects_unused (key TEXT PRIMARY KEY, after_us INTEGER NOT NULL) STRICT;"
+    "CREATE INDEX objects_unused_after ON objects_unused (after_us);"
+    "CREATE TRIGGER versions_code_unused AFTER DELETE ON versions WHEN OLD.code_at IS NOT NULL"
+    " BEGIN INSERT OR REPLACE INTO objects_unused (key, after_us) VALUES (OLD.code_at, 0); END;",
+
+    /* The last run of each schedule. */
+    "CREATE TABLE trigger_runs ("
+    " trigger_no INTEGER PRIMARY KEY REFERENCES triggers ON DELETE CASCADE,"
+    " due_us INTEGER NOT NULL) STRICT;",
 };
 const int sqlite_state_migrations_n = ARRAY_LEN(sqlite_state_migrations);
 

@@ -4,7 +4,14 @@
 static const char INSERT[] = "INSERT INTO versions (function_no, number, build, created_us,"
                              " code_len, image, build_log) VALUES (?,?,?,?,?,?,?)";
 static const char INSERT_CODE[] = "INSERT INTO version_codes (version_no, code) VALUES (?,?)";
-static const char CODE[] = "SELECT code FROM version_codes WHERE version_no = ?";
+static const char CODE[] = "SELECT c.code, v.code_at, v.code_len FROM versions v"
+                           " LEFT JOIN version_codes c ON c.version_no = v.no WHERE v.no = ?";
+static const char IMAGE[] = "SELECT CASE WHEN code_len = 0 THEN image END, image_digest, image_spec"
+                            " FROM versions WHERE no = ?";
+static const char SET_IMAGE[] = "UPDATE versions SET image_digest = ?, image_spec = ? WHERE no = ?";
+static const char ACTIVE_IMAGES[] =
+    "SELECT DISTINCT v.image_digest FROM functions f JOIN versions v ON v.no = f.active_no"
+    " WHERE v.image_digest IS NOT NULL";
 static const char SET_BUILD[] = "UPDATE versions SET build = ?, build_log = ? WHERE no = ?";
 
 #define SELECT(log)                                                                                \
@@ -96,13 +103,18 @@ int store_version_find(struct store *s, uint32_t function_no, uint32_t number, s
     return read_one(&q, ret, err);
 }
 
-int store_version_code(struct store *s, uint32_t no, struct blob **ret, struct error *err) {
+int store_version_code(struct store *s, uint32_t no, struct blob **ret, char **ret_at,
+                       uint64_t *ret_len, struct error *err) {
     cleanup_query struct query q = query_read(s, STORE_STATE, CODE);
     bind_int(&q, no);
     int rc = query_step(&q, err);
     if (rc <= 0)
         return rc < 0 ? -1 : no_such_version(err);
-    *ret = blob_new(read_str(&q));
+    struct str code = read_str(&q);
+    char *at = read_text(&q);
+    *ret_at = at;
+    *ret_len = (uint64_t)read_int(&q);
+    *ret = at ? NULL : blob_new(code);
     return 0;
 }
 
@@ -115,6 +127,42 @@ int store_version_set_build(struct store *s, uint32_t no, enum build_status b, s
     if (query_run(&q, err) < 0)
         return -1;
     return query_changes(&q) ? 0 : no_such_version(err);
+}
+
+int store_version_image(struct store *s, uint32_t no, char **ret_image, char **ret_digest,
+                        struct blob **ret_spec, struct error *err) {
+    cleanup_query struct query q = query_read(s, STORE_STATE, IMAGE);
+    bind_int(&q, no);
+    int rc = query_step(&q, err);
+    if (rc <= 0)
+        return rc < 0 ? -1 : no_such_version(err);
+    *ret_image = read_text(&q);
+    *ret_digest = read_text(&q);
+    struct str spec = read_str(&q);
+    *ret_spec = *ret_digest ? blob_new(spec) : NULL;
+    return 0;
+}
+
+int store_version_set_image(struct store *s, uint32_t no, const char *digest, struct str spec,
+                            struct error *err) {
+    cleanup_query struct query q = query_write(s, STORE_STATE, SET_IMAGE);
+    bind_text(&q, digest);
+    bind_blob(&q, spec.p, spec.len);
+    bind_int(&q, no);
+    if (query_run(&q, err) < 0)
+        return -1;
+    return query_changes(&q) ? 0 : no_such_version(err);
+}
+
+int store_images_active(struct store *s, void (*visit)(void *arg, const char *digest), void *arg,
+                        struct error *err) {
+    cleanup_query struct query q = query_read(s, STORE_STATE, ACTIVE_IMAGES);
+    int rc;
+    while ((rc = query_step(&q, err)) > 0) {
+        cleanup_free char *digest = read_text(&q);
+        visit(arg, digest);
+    }
+    return rc;
 }
 
 int store_version_each(struct store *s, uint32_t function_no,

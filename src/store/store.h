@@ -85,7 +85,9 @@ int store_workspace_each(struct store *s, void (*visit)(void *arg, struct worksp
 int store_project_insert(struct store *s, struct project *p /* sets no */, struct error *err);
 int store_project_ensure(struct store *s, const char *workspace, const char *name, int64_t at_us,
                          struct project **ret, struct error *err);
-int store_project_update(struct store *s, const struct project *p, struct error *err);
+/* ERR_CONFLICT: it is not as it was at WAS_US, its updated_us before this. */
+int store_project_update(struct store *s, const struct project *p, int64_t was_us,
+                         struct error *err);
 /* ERR_CONFLICT while it has functions. */
 int store_project_delete(struct store *s, const struct project *p, struct error *err);
 /* All, at start-up; ownership passes. */
@@ -102,7 +104,21 @@ int store_version_insert(struct store *s, struct version *v /* sets no */, struc
 int store_version_get(struct store *s, uint32_t no, struct version *ret, struct error *err);
 int store_version_find(struct store *s, uint32_t function_no, uint32_t number, struct version *ret,
                        struct error *err);
-int store_version_code(struct store *s, uint32_t no, struct blob **ret, struct error *err);
+/* *RET_AT: the key of the object that it is outside, yours to free, and *RET is NULL then; NULL: it
+ * is here. */
+int store_version_code(struct store *s, uint32_t no, struct blob **ret, char **ret_at,
+                       uint64_t *ret_len, struct error *err);
+/* Its code lies outside: what stood here (an empty one) goes, and KEY is in use. */
+int store_version_set_object(struct store *s, uint32_t no, const char *key, uint64_t code_len,
+                             struct error *err);
+/* Objects outside that are, or may be, nobody's. begin: before one is made, to be deleted after
+ * AFTER_US unless a version has it by then; abandon: now. A deleted version's are listed by
+ * themselves. */
+int store_object_begin(struct store *s, const char *key, int64_t after_us, struct error *err);
+int store_object_abandon(struct store *s, const char *key, struct error *err);
+int store_object_gone(struct store *s, const char *key, struct error *err); /* it is deleted */
+int store_objects_unused(struct store *s, int64_t now_us, uint32_t limit,
+                         void (*visit)(void *arg, const char *key), void *arg, struct error *err);
 int store_version_set_build(struct store *s, uint32_t no, enum build_status b, struct str log,
                             struct error *err);
 /* Highest number first, without their build logs. */
@@ -123,6 +139,10 @@ int store_version_each(struct store *s, uint32_t function_no,
 int store_trigger_insert(struct store *s, struct trigger *t, struct error *err);
 int store_trigger_update(struct store *s, const struct trigger *t, struct error *err);
 int store_trigger_delete(struct store *s, uint32_t no, struct error *err);
+/* Notes that the run that was due at DUE_US is made. ERR_CONFLICT: it, or a later one (of the next
+ * day at most: a clock may have been wrong), was noted before, or there is no such trigger that is
+ * enabled. */
+int store_trigger_run(struct store *s, uint32_t no, int64_t due_us, struct error *err);
 int store_trigger_each(struct store *s, void (*visit)(void *arg, struct trigger *t), void *arg,
                        struct error *err); /* all, at start-up; ownership passes */
 
