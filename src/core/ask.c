@@ -16,11 +16,36 @@ static int job_run(struct store_job *job, struct store *s, struct error *err) {
     return a->read(a, s, err);
 }
 
+static void fetch_run(struct work *work) {
+    struct ask *a = container_of(work, struct ask, work);
+    if (a->fetch(a, &a->error) < 0 && a->error.code == ERR_NONE)
+        a->error.code = ERR_INTERNAL;
+}
+
+static void fetch_done(struct work *work) {
+    struct ask *a = container_of(work, struct ask, work);
+    if (work->dropped)
+        (void)error_set(&a->error, ERR_UNAVAILABLE, "the server is shutting down");
+    a->answer(a, a->error.code ? &a->error : NULL);
+}
+
+/* What was read says that more lies elsewhere. */
+static void fetch(struct ask *a) {
+    a->work = (struct work){.run = fetch_run, .done = fetch_done, .loop = a->loop};
+    if (workers_submit(a->core->config.workers, &a->work) == 0)
+        return;
+    (void)error_set(&a->error, ERR_UNAVAILABLE, "too much waits for a worker thread");
+    a->answer(a, &a->error);
+}
+
 static void job_done(struct store_job *job, const struct error *err) {
     struct ask *a = container_of(job, struct ask, job);
     free(a->parts);
     a->parts = NULL;
-    a->answer(a, err);
+    if (!err && a->far && a->fetch)
+        fetch(a);
+    else
+        a->answer(a, err);
 }
 
 static void submit(struct ask *a, enum store_db db) {

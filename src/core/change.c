@@ -8,6 +8,7 @@
 #include <stdio.h>
 
 static void take_turn(struct change *ch);
+static void to_store(struct change *ch, const struct error *err);
 
 void change_init(struct change *ch, struct core *c, struct loop *loop, const struct principal *who,
                  uint32_t function_no) {
@@ -63,6 +64,7 @@ static void job_committed(struct store_job *job) {
 }
 
 static void end(struct change *ch, const struct error *err) {
+    upload_over(ch, err != NULL);
     give_turn(ch);
     ch->finish(ch, err);
 }
@@ -80,6 +82,17 @@ static void take_turn(struct change *ch) {
         r = ch->prepare(ch, &ch->error);
     if (r < 0 || ch->nothing) {
         end(ch, r < 0 ? &ch->error : NULL);
+        return;
+    }
+    if (upload_wanted(ch))
+        upload_start(ch, to_store);
+    else
+        to_store(ch, NULL);
+}
+
+static void to_store(struct change *ch, const struct error *err) {
+    if (err) {
+        end(ch, err);
         return;
     }
     ch->job = (struct store_job){.db = STORE_STATE,

@@ -402,6 +402,9 @@ static void key_values_are_bounded(void **state) {
 }
 
 /* ---- versions ---- */
+static char *code_at; /* where store_version_code() says that it is */
+static uint64_t code_len;
+
 struct version_log {
     uint32_t numbers[16], n, active, stop_after;
 };
@@ -432,13 +435,13 @@ static int versions_body(struct store *s, void *arg, struct error *err) {
     v.number = 2;
     OK(store_version_insert(s, &v, STR("two"), err));
 
-    OK(store_version_code(s, 1, &code, err));
+    OK(store_version_code(s, 1, &code, &code_at, &code_len, err));
     CHECK(code->len == 4 && memcmp(code->bytes, "a\0b\xff", 4) == 0);
     blob_unref(code);
-    OK(store_version_code(s, 2, &code, err));
+    OK(store_version_code(s, 2, &code, &code_at, &code_len, err));
     CHECK(code->len == 0);
     blob_unref(code);
-    FAILS(store_version_code(s, 99, &code, err), ERR_NOT_FOUND, "version");
+    FAILS(store_version_code(s, 99, &code, &code_at, &code_len, err), ERR_NOT_FOUND, "version");
 
     OK(store_version_get(s, 1, &got, err));
     CHECK(got.number == 1 && !got.active && got.build == BUILD_PENDING && !got.image &&
@@ -469,13 +472,65 @@ static int versions_body(struct store *s, void *arg, struct error *err) {
     OK(store_version_each(s, f->no, note_version, &two, err));
     CHECK(two.n == 2);
     OK(store_function_delete(s, f->no, err));
-    FAILS(store_version_code(s, 1, &code, err), ERR_NOT_FOUND, "version");
+    FAILS(store_version_code(s, 1, &code, &code_at, &code_len, err), ERR_NOT_FOUND, "version");
     function_unref(f);
     return 0;
 }
 
 static void versions(void **state) {
     on(((struct fixture *)*state)->store, STORE_STATE, versions_body, NULL);
+}
+
+struct key_log {
+    char keys[8][32];
+    uint32_t n;
+};
+
+static void note_key(void *arg, const char *key) {
+    struct key_log *l = arg;
+    snprintf(l->keys[l->n++], sizeof(l->keys[0]), "%s", key);
+}
+
+static int objects_body(struct store *s, void *arg, struct error *err) {
+    (void)arg;
+    struct function *f = a_function("p", "objects");
+    struct version v = {.number = 1, .created_us = 5}, got = {0};
+    struct key_log l = {.n = 0};
+    struct blob *code = NULL;
+    OK(store_function_insert(s, f, err));
+    v.function_no = f->no;
+    /* being uploaded: nobody's, but not yet to be deleted */
+    OK(store_object_begin(s, "a", 100, err));
+    OK(store_object_begin(s, "b", 100, err));
+    OK(store_objects_unused(s, 99, 8, note_key, &l, err));
+    CHECK(l.n == 0);
+    OK(store_object_abandon(s, "b", err));
+    OK(store_objects_unused(s, 99, 8, note_key, &l, err));
+    CHECK(l.n == 1 && strcmp(l.keys[0], "b") == 0);
+    OK(store_object_gone(s, "b", err));
+    /* a version's: nobody may delete it */
+    OK(store_version_insert(s, &v, STR(""), err));
+    OK(store_version_set_object(s, v.no, "a", 7, err));
+    l.n = 0;
+    OK(store_objects_unused(s, 1000, 8, note_key, &l, err));
+    CHECK(l.n == 0);
+    OK(store_version_code(s, v.no, &code, &code_at, &code_len, err));
+    CHECK(!code && code_len == 7 && strcmp(code_at, "a") == 0);
+    free(code_at);
+    OK(store_version_get(s, v.no, &got, err));
+    CHECK(got.code_len == 7);
+    version_done(&got);
+    /* with its function it is nobody's again */
+    OK(store_function_delete(s, f->no, err));
+    OK(store_objects_unused(s, 1000, 8, note_key, &l, err));
+    CHECK(l.n == 1 && strcmp(l.keys[0], "a") == 0);
+    OK(store_object_gone(s, "a", err));
+    function_unref(f);
+    return 0;
+}
+
+static void objects(void **state) {
+    on(((struct fixture *)*state)->store, STORE_STATE, objects_body, NULL);
 }
 
 /* ---- triggers, events, tokens ---- */
@@ -743,6 +798,95 @@ static void async_calls(void **state) {
     on(((struct fixture *)*state)->store, STORE_STATE, async_body, NULL);
 }
 
+static void note_freed(void *arg, uint32_t function_no) {
+    ((struct call_log *)arg)->pending[function_no]++;
+}
+
+#define TASK_MS INT64_C(1700000000000000) /* a whole millisecond */
+
+static int pulled_tasks_body(struct store *s, void *arg, struct error *err) {
+    (void)arg;
+    uint32_t no;
+    struct call_log l = {0};
+    struct async_call c[4];
+    int64_t next = -1;
+    uint64_t n;
+    const enum async_takers takers[4] = {ASYNC_WORKERS, ASYNC_BOTH, ASYNC_PULLERS, ASYNC_PULLERS};
+    OK(make_function(s, "f", &no, err));
+    for (size_t i = 0; i < 4; i++) {
+        c[i] = (struct async_call){.id = ulid_make(no),
+                                   .function_no = no,
+                                   .input = STR("0123456789"),
+                                   .takers = takers[i],
+                                   .workspace = "w"};
+        OK(store_async_insert(s, &c[i], err));
+    }
+    OK(store_task_count(s, &n, err));
+    CHECK(n == 2);
+    OK(store_async_pending(s, no, 0, 9, 1000, note_call, &l, err));
+    CHECK(l.n == 2); /* workers see their own and what is for both */
+    l.n = 0;
+    OK(store_async_open(s, no, &LAST_ID, 9, note_call_more, &l, err));
+    CHECK(l.n == 4 && l.status == INV_PENDING);
+    FAILS(store_async_start(s, &c[2].id, 1, err), ERR_CONFLICT, "invocation");
+
+    /* handed out: the oldest that pullers may have, bounded by bytes */
+    l.n = 0;
+    OK(store_task_take(s, 9, 15, TASK_MS + 7, TASK_MS + 100, note_call, &l, err));
+    CHECK(l.n == 1 && memcmp(&l.ids[0], &c[1].id, 16) == 0 && l.status == INV_RUNNING);
+    CHECK(l.record.started_us == TASK_MS && l.attempts == 1);
+    FAILS(store_async_start(s, &c[1].id, 1, err), ERR_CONFLICT, "invocation");
+    l.n = 0;
+    OK(store_task_take(s, 1, 1000, TASK_MS, TASK_MS + 50, note_call, &l, err));
+    CHECK(l.n == 1 && memcmp(&l.ids[0], &c[2].id, 16) == 0);
+
+    /* what is reserved stays so over a start; the workers' own does not */
+    OK(store_async_start(s, &c[0].id, 77, err));
+    OK(store_async_recover(s, note_pending, &l, err));
+    CHECK(l.pending[no] == 1);
+    l.n = 0;
+    OK(store_task_take(s, 9, 1000, TASK_MS, TASK_MS + 100, note_call, &l, err));
+    CHECK(l.n == 1 && memcmp(&l.ids[0], &c[3].id, 16) == 0);
+
+    /* time over: back to whom it was for */
+    l.pending[no] = 0;
+    OK(store_task_expire(s, TASK_MS + 50, note_freed, &l, &next, err));
+    CHECK(l.pending[no] == 0 && next == TASK_MS + 100);
+    FAILS(store_async_start(s, &c[2].id, 1, err), ERR_CONFLICT, "invocation");
+    OK(store_task_expire(s, TASK_MS + 100, note_freed, &l, &next, err));
+    CHECK(l.pending[no] == 1 && next == 0);
+
+    /* again, and later however the clock stands; then only the last holder may end it */
+    l.n = 0;
+    OK(store_task_take(s, 1, 1000, TASK_MS, TASK_MS + 200, note_call, &l, err));
+    CHECK(memcmp(&l.ids[0], &c[1].id, 16) == 0 && l.record.started_us == TASK_MS + 1000);
+    c[1].status = INV_COMPLETED;
+    c[1].record = a_record(no);
+    FAILS(store_task_end(s, &c[1], TASK_MS, err), ERR_CONFLICT, "task");
+    OK(store_task_end(s, &c[1], TASK_MS + 1000, err));
+    FAILS(store_task_end(s, &c[1], TASK_MS + 1000, err), ERR_NOT_FOUND, "task");
+    OK(store_task_end(s, &c[2], TASK_MS, err)); /* late, but nobody has it since */
+    struct async_call orphan = {.id = ulid_make(99), .function_no = 99};
+    FAILS(store_task_end(s, &orphan, 0, err), ERR_NOT_FOUND, "task");
+    FAILS(store_task_end(s, &c[0], 0, err), ERR_CONFLICT, "task");
+
+    /* a worker that takes what is for both takes it from the others */
+    struct async_call both = {.id = ulid_make(no), .function_no = no, .takers = ASYNC_BOTH};
+    OK(store_async_insert(s, &both, err));
+    OK(store_async_start(s, &both.id, 5, err));
+    l.n = 0;
+    OK(store_task_take(s, 9, 1000, TASK_MS, TASK_MS + 300, note_call, &l, err));
+    CHECK(l.n == 1 && memcmp(&l.ids[0], &c[3].id, 16) == 0);
+    OK(store_function_delete(s, no, err));
+    OK(store_task_count(s, &n, err));
+    CHECK(n == 0);
+    return 0;
+}
+
+static void pulled_tasks(void **state) {
+    on(((struct fixture *)*state)->store, STORE_STATE, pulled_tasks_body, NULL);
+}
+
 /* ---- history ---- */
 struct record_log {
     struct ulid ids[16];
@@ -911,6 +1055,21 @@ static int metrics_body(struct store *s, void *arg, struct error *err) {
     CHECK(l.first.invocations == 6 && l.first.errors == 2 && l.first.cold_starts == 2);
     CHECK(l.first.gb_us == 200 && l.first.busy_us == 18 && l.first.concurrency_min == 1);
     CHECK(l.first.concurrency_max == 4 && l.count == 3 && l.max == 100000);
+    /* processor time alone, before calls and after them */
+    struct metric_minute cpu = {.function_no = 2, .minute = 10, .concurrency_min = UINT32_MAX};
+    cpu.cpu_us = 70;
+    cpu.memory_peak_bytes = 4096;
+    histogram_init(&cpu.duration);
+    m[0].function_no = 2;
+    m[0].cpu_us = 5;
+    OK(store_metrics_merge(s, &cpu, 1, err));
+    OK(store_metrics_merge(s, m, 1, err));
+    cpu.memory_peak_bytes = 512;
+    OK(store_metrics_merge(s, &cpu, 1, err));
+    memset(&l, 0, sizeof(l));
+    OK(store_metrics_each(s, 2, 10, 10, note_metric, &l, err));
+    CHECK(l.n == 1 && l.first.invocations == 3 && l.first.concurrency_min == 1);
+    CHECK(l.first.cpu_us == 145 && l.first.memory_peak_bytes == 4096);
     l.n = 0;
     OK(store_metrics_each(s, 1, 11, 99, note_metric, &l, err));
     CHECK(l.n == 1 && l.minutes[0] == 11);
@@ -1693,7 +1852,7 @@ static int compare(struct store *s, const struct naive *m, uint32_t i, struct er
         CHECK(v.number == number && v.function_no == f->no);
         CHECK(v.active == (f->active == v.no));
         struct blob *code;
-        OK(store_version_code(s, v.no, &code, err));
+        OK(store_version_code(s, v.no, &code, &code_at, &code_len, err));
         CHECK(code->len == sizeof(number) && memcmp(code->bytes, &number, sizeof(number)) == 0);
         blob_unref(code);
         version_done(&v);
@@ -1767,10 +1926,12 @@ int main(int argc, char **argv) {
         T(key_values),
         T(key_values_are_bounded),
         T(versions),
+        T(objects),
         T(triggers),
         T(events),
         T(tokens),
         T(async_calls),
+        T(pulled_tasks),
         T(invocations),
         T(logs),
         T(metrics),
