@@ -269,8 +269,8 @@ class Server:
         known = re.compile(r"^(admin\.token|(state|history)\.db(-wal|-shm)?|lock|\S*\.lock)$")
         for path in self.data.rglob("*"):
             below = path.relative_to(self.data).parts
-            if below[0] == "images" and not below[-1].startswith(".tmp-"):
-                continue  # the cache of images outlives the server
+            if below[0] in ("images", "artifacts") and not below[-1].startswith(".tmp-"):
+                continue  # images and what was built outlive the server
             assert known.match(path.name), f"{path} is left in the data folder"
 
     def assert_settled(self):
