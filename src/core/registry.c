@@ -152,6 +152,7 @@ void registry_remove(struct core *c, struct core_fn *fn) {
     function_unref(f);
     atomic_store(&fn->gone, true);
     registry_publish(c, fn, &p);
+    objects_kick(c); /* its code */
     pthread_rwlock_wrlock(&r->lock);
     size_t at = lower_bound(r, fn->no);
     bool there = at < r->n && r->v[at] == fn;
