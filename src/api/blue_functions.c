@@ -56,17 +56,21 @@ static const char *status_of(const struct function *f) {
     return "error";
 }
 
-/* What was said, else where its http trigger is (its own one before another API's). */
+static bool is_ours(const struct trigger *t) {
+    return t->type == TRIGGER_HTTP && str_starts(str_of(t->name), STR(TRIGGER_NAME));
+}
+
+/* What was said, else where its http trigger is: its own, though it is off while the function is
+ * inactive, before another API's. */
 static void write_url(struct json_w *w, const struct request *r, const struct function *f,
                       const struct trigger_list *g) {
     const char *said = pairs_get(&f->annotations, URL);
     const char *path = NULL;
     for (size_t i = g->n; i > 0 && !said; i--) {
         const struct trigger *t = g->v[i - 1];
-        const char *at =
-            t->type == TRIGGER_HTTP && t->enabled ? pairs_get(&t->config, "path") : NULL;
-        if (at && (!path || str_starts(str_of(t->name), STR(TRIGGER_NAME))))
-            path = at;
+        bool other = t->type == TRIGGER_HTTP && t->enabled && !path;
+        if (is_ours(t) || other)
+            path = pairs_get(&t->config, "path");
     }
     cleanup_free char *url = path ? x_asprintf("%s%s", r->api->gateway_url, path) : NULL;
     jw_cstr_member(w, "invocationUrl", said ? said : url);
@@ -461,10 +465,6 @@ static struct trigger *new_trigger(const struct function *f, struct str method) 
     pairs_add(&t->config, STR("method"), method);
     pairs_add(&t->config, STR("path"), str_of(path));
     return t;
-}
-
-static bool is_ours(const struct trigger *t) {
-    return t->type == TRIGGER_HTTP && str_starts(str_of(t->name), STR(TRIGGER_NAME));
 }
 
 static bool same(const struct trigger *a, const struct trigger *b) {

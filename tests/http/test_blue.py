@@ -343,7 +343,8 @@ def test_an_inactive_function_takes_no_calls(server, ws):
     path = f"/{ws}/functions/{f['id']}"
     url = urllib.parse.urlparse(f["invocationUrl"]).path
     assert server.gateway("GET", url).status == 200
-    assert blue(server, "PATCH", path, {"status": "inactive"}).json["status"] == "inactive"
+    off = blue(server, "PATCH", path, {"status": "inactive"}).json
+    assert (off["status"], off["invocationUrl"]) == ("inactive", f["invocationUrl"])
     said = refused(blue(server, "POST", f"{path}/invoke", {}), 409, "CONFLICT")
     assert said["message"].startswith("Function is inactive")
     assert server.gateway("GET", url).status == 404
