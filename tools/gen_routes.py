@@ -63,9 +63,13 @@ def operations(path_of_document):
 def insert(root, path, entry):
     node = root
     params = 0
-    for segment in path.strip('/').split('/') if path != '/' else []:
+    segments = path.strip('/').split('/') if path != '/' else []
+    rest = entry[3].get('x-kiln-rest', False)
+    if rest and not segments[-1].startswith('{'):
+        fail(f'{path}: x-kiln-rest wants a parameter at the end')
+    for i, segment in enumerate(segments):
         if segment.startswith('{'):
-            segment = None
+            segment = REST if rest and i == len(segments) - 1 else None
             params += 1
         node = node.children.setdefault(segment, Node(segment))
     if params > PARAMS_MAX:
