@@ -11,7 +11,7 @@
 
 /* ---- errors ---- */
 
-#define DETAIL_BEGINS '\n' /* between message and detail, in error.text */
+#define DETAIL_BEGINS '\x1f' /* between message and detail, in error.text */
 
 int iron_fail(struct error *err, enum error_code code, const char *message, const char *detail) {
     return error_set(err, code, detail ? "%s%c%s" : "%s", message, DETAIL_BEGINS, detail);
@@ -94,7 +94,7 @@ int iron_check_app_name(struct str name, struct error *err) {
             return iron_fail(err, ERR_INVALID, "Invalid app name", NULL);
     }
     struct error why;
-    if (check_name(name, "name", &why) < 0)
+    if (check_project_name(name, "name", &why) < 0)
         return iron_fail(err, ERR_INVALID, "Invalid app name", why.text);
     return 0;
 }
@@ -247,7 +247,7 @@ size_t iron_reply_headers(const struct function *f, struct arena *a, struct http
 
 /* ---- merging ---- */
 
-#define TRIES_MAX 8
+#define TRIES_MAX 32
 
 bool iron_try_again(struct request *r) {
     uintptr_t tries = (uintptr_t)r->state + 1;

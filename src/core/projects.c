@@ -8,6 +8,7 @@ struct project_change {
     struct change ch;
     struct project *p; /* ours until it is published */
     struct places_new made;
+    int64_t was_us; /* updated_us of what p was cloned from */
     void (*done)(void *arg, const struct error *err, struct project *p);
     void (*deleted)(void *arg, const struct error *err);
     void *arg;
@@ -40,7 +41,7 @@ static void start(struct project_change *op) {
     const struct project *p = op->p;
     if (core_refuses(op->ch.core, &err) < 0 ||
         check_name(str_of(p->workspace), "workspace", &err) < 0 ||
-        check_name(str_of(p->name), "name", &err) < 0 || check_env(&p->config, &err) < 0)
+        check_project_name(str_of(p->name), "name", &err) < 0 || check_env(&p->config, &err) < 0)
         change_fail(&op->ch, &err);
     else
         change_start(&op->ch);
@@ -78,7 +79,7 @@ void core_project_create(struct core *c, struct loop *loop, const struct princip
  */
 static int update_run(struct change *ch, struct store *s, struct error *err) {
     struct project_change *op = container_of(ch, struct project_change, ch);
-    return store_project_update(s, op->p, err);
+    return store_project_update(s, op->p, op->was_us, err);
 }
 
 static bool deployed_in(const struct core_fn *fn, const struct project *p) {
@@ -128,6 +129,7 @@ void core_project_update(struct core *c, struct loop *loop, const struct princip
     op->done = done;
     op->ch.run = update_run;
     op->ch.publish = update_publish;
+    op->was_us = p->updated_us;
     p->updated_us = core_stamp(c);
     start(op);
 }

@@ -30,6 +30,15 @@ int check_name(struct str s, const char *field, struct error *err) {
                        field, NAME_MAX_LEN);
 }
 
+int check_project_name(struct str s, const char *field, struct error *err) {
+    struct str rest = s;
+    while (rest.len > 1 && (rest.p[0] == '-' || rest.p[0] == '_'))
+        rest = str_n(rest.p + 1, rest.len - 1);
+    if (s.len <= NAME_MAX_LEN && rest.len == 1 && (rest.p[0] == '-' || rest.p[0] == '_'))
+        return 0; /* of nothing else */
+    return check_name(s.len > NAME_MAX_LEN ? s : rest, field, err);
+}
+
 static bool contains_dotdot(struct str s) {
     for (size_t i = 1; i < s.len; i++) {
         if (s.p[i] == '.' && s.p[i - 1] == '.')

@@ -275,6 +275,8 @@ bool task_id_is(struct str s); /* such an id, in its one spelling */
 /* ---- checks of what a caller said; the sentence names the field and what would be right ---- */
 /* Letters, digits, '-', '_' and '.', first a letter or digit, at most NAME_MAX_LEN. */
 int check_name(struct str s, const char *field, struct error *err);
+/* The same, and it may begin with '-' or '_'. */
+int check_project_name(struct str s, const char *field, struct error *err);
 int check_handler(struct str s, struct error *err); /* path.of.names, no control bytes, no ".." */
 int check_env(const struct pairs *env, struct error *err);
 int check_labels(const struct pairs *labels, const char *field, struct error *err);

@@ -5,7 +5,9 @@ static const char INSERT[] = "INSERT INTO projects (workspace, name, config, cre
                              " updated_us) VALUES (?,?,?,?,?)";
 static const char ENSURE[] = "INSERT OR IGNORE INTO projects (workspace, name, config,"
                              " created_us, updated_us) VALUES (?1, ?2, '{}', ?3, ?3)";
-static const char UPDATE[] = "UPDATE projects SET config = ?, updated_us = ? WHERE no = ?";
+static const char UPDATE[] = "UPDATE projects SET config = ?, updated_us = ? WHERE no = ?"
+                             " AND updated_us = ?";
+static const char THERE[] = "SELECT 1 FROM projects WHERE no = ?";
 static const char DELETE[] = "DELETE FROM projects WHERE no = ?";
 static const char EACH[] = "SELECT no, workspace, name, config, created_us, updated_us"
                            " FROM projects ORDER BY no";
@@ -51,14 +53,27 @@ static int no_such_project(struct error *err) {
     return error_field(err, ERR_NOT_FOUND, "project", "there is no such project");
 }
 
-int store_project_update(struct store *s, const struct project *p, struct error *err) {
+static int why_not_updated(struct store *s, const struct project *p, struct error *err) {
+    int64_t there;
+    cleanup_query struct query q = query_read(s, STORE_STATE, THERE);
+    bind_int(&q, p->no);
+    if (query_int(&q, 0, &there, err) < 0)
+        return -1;
+    return there ? error_field(err, ERR_CONFLICT, "project", "project '%s' was changed meanwhile",
+                               p->name)
+                 : no_such_project(err);
+}
+
+int store_project_update(struct store *s, const struct project *p, int64_t was_us,
+                         struct error *err) {
     cleanup_query struct query q = query_write(s, STORE_STATE, UPDATE);
     bind_pairs(&q, &p->config);
     bind_int(&q, p->updated_us);
     bind_int(&q, p->no);
+    bind_int(&q, was_us);
     if (query_run(&q, err) < 0)
         return -1;
-    return query_changes(&q) ? 0 : no_such_project(err);
+    return query_changes(&q) ? 0 : why_not_updated(s, p, err);
 }
 
 int store_project_delete(struct store *s, const struct project *p, struct error *err) {

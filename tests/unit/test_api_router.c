@@ -113,8 +113,8 @@ static void unknown_paths_speak_the_dialect_of_their_prefix(void **state) {
         const char *path;
         const struct dialect *dialect;
     } cases[] = {
-        {"/nothing", &dialect_common},         {"/", &dialect_common},
-        {"/api/v10", &dialect_common},         {"/api/v1", &dialect_kube},
+        {"/nothing", &dialect_common},         {"/v1/nothing", &dialect_iron},
+        {"/api/v10", &dialect_blue},           {"/api/v1", &dialect_kube},
         {"/api/v1/nothing", &dialect_kube},    {"/api/v1/workspaces", &dialect_fnservice},
         {WS "/x/nothing", &dialect_fnservice},
     };
@@ -143,6 +143,89 @@ static void head_is_served_as_get(void **state) {
     assert_int_equal(find(HTTP_HEAD, "/api/v1/functions/x/invoke"), -1);
 }
 
+/* ---- parameters that take the rest ---- */
+
+static void a_rest_is_all_that_is_left(void **state) {
+    (void)state;
+    static const struct {
+        const char *path, *rest;
+    } cases[] = {
+        {"/r/app/a", "a"},
+        {"/r/app/a/b/c", "a/b/c"},
+        {"/r/app/a/b/", "a/b"},
+        {"/r/app//a//b", "a/b"},
+        {"/r/app/%2Fa%2Fb", "/a/b"},
+        {"/r/app/a%2F%2Fb/%2F", "a//b//"},
+        {"/r/app/caf%C3%A9+/x", "caf\xc3\xa9+/x"},
+        {"/r/app/./a/../b", "b"},
+        {"/r/app", ""},
+        {"/r/app/", ""},
+        {"/r/app/%2F", "/"},
+        {"/r/app/1/2/3/4/5/6/7/8/9/10/11/12/13/14/15/16/17/18", "1/2/3/4/5/6/7/8/9/10/11/12/13/14/"
+                                                                "15/16/17/18"},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        assert_int_equal(find(HTTP_POST, cases[i].path), 0);
+        assert_string_equal(match.route->operation, "call_post");
+        assert_int_equal(match.n_params, 2);
+        assert_true(str_is(match.params[0], "app"));
+        assert_true(str_is(match.params[1], cases[i].rest));
+        assert_ptr_equal(match.dialect, &dialect_iron);
+    }
+}
+
+static void a_rest_comes_last(void **state) {
+    (void)state;
+    assert_int_equal(find(HTTP_GET, "/v1/apps/a/routes"), 0);
+    assert_string_equal(match.route->operation, "list_app_routes");
+    assert_int_equal(find(HTTP_GET, "/v1/apps/a/routes/"), 0);
+    assert_string_equal(match.route->operation, "list_app_routes");
+    assert_int_equal(find(HTTP_GET, "/v1/apps/a/routes/%2F"), 0);
+    assert_string_equal(match.route->operation, "get_route");
+    assert_int_equal(find(HTTP_GET, "/v1/apps/a/routes//h"), 0);
+    assert_string_equal(match.route->operation, "get_route");
+    assert_true(str_is(match.params[1], "h"));
+    assert_int_equal(find(HTTP_DELETE, "/v1/apps/a/routes"), -1); /* not the route "" */
+    assert_int_equal(err.code, ERR_METHOD);
+    assert_string_equal(match.allow, "GET, HEAD, POST, OPTIONS");
+    assert_int_equal(find(HTTP_GET, "/v1/apps/a/other/x"), -1);
+    assert_int_equal(err.code, ERR_NOT_FOUND);
+    assert_int_equal(find(HTTP_GET, "/r"), -1);
+    assert_int_equal(err.code, ERR_NOT_FOUND);
+    assert_ptr_equal(match.dialect, &dialect_iron);
+}
+
+static void a_broken_rest_is_refused(void **state) {
+    (void)state;
+    const char *const bad[] = {"/r/a/%",   "/r/a/x/%zz",
+                               "/r/a/%00", "/r/a/x/%ff",
+                               "/r/a/%C3", "/r/a/1/2/3/4/5/6/7/8/9/10/11/12/13/14/15/16/17/%ff"};
+    for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
+        assert_int_equal(find(HTTP_GET, bad[i]), -1);
+        assert_int_equal(err.code, ERR_INVALID);
+        assert_null(match.route);
+        assert_ptr_equal(match.dialect, &dialect_iron);
+    }
+}
+
+static void every_method_may_have_its_operation(void **state) {
+    (void)state;
+    static const struct {
+        enum http_method method;
+        const char *operation;
+    } cases[] = {
+        {HTTP_GET, "call_get"},         {HTTP_HEAD, "call_head"},   {HTTP_POST, "call_post"},
+        {HTTP_PUT, "call_put"},         {HTTP_PATCH, "call_patch"}, {HTTP_DELETE, "call_delete"},
+        {HTTP_OPTIONS, "call_options"},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        assert_int_equal(find(cases[i].method, "/r/a/b"), 0);
+        assert_string_equal(match.route->operation, cases[i].operation);
+    }
+    assert_int_equal(find(HTTP_OTHER, "/r/a/b"), -1);
+    assert_string_equal(match.allow, "GET, PUT, POST, DELETE, PATCH, HEAD, OPTIONS");
+}
+
 /* Whoever adds an operation decides who may call it; only health needs nobody. */
 static void only_health_needs_no_token(void **state) {
     (void)state;
@@ -150,6 +233,8 @@ static void only_health_needs_no_token(void **state) {
         const struct route *r = &route_table.routes[i];
         bool open = strstr(r->path, "/health") || strstr(r->path, "/ready");
         open = open && !strstr(r->path, "/provider/");
+        open = open || strcmp(r->path, "/") == 0 || strncmp(r->path, "/docs", 5) == 0 ||
+               strncmp(r->path, "/openapi", 8) == 0;
         assert_int_equal(r->role == 0, open);
     }
 }
@@ -164,6 +249,10 @@ int main(void) {
         cmocka_unit_test(unknown_paths_speak_the_dialect_of_their_prefix),
         cmocka_unit_test(a_wrong_method_lists_the_right_ones),
         cmocka_unit_test(head_is_served_as_get),
+        cmocka_unit_test(a_rest_is_all_that_is_left),
+        cmocka_unit_test(a_rest_comes_last),
+        cmocka_unit_test(a_broken_rest_is_refused),
+        cmocka_unit_test(every_method_may_have_its_operation),
         cmocka_unit_test(only_health_needs_no_token),
     };
     arena_init(&arena, 64 * KIB);
