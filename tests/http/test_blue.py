@@ -706,3 +706,70 @@ def test_everything_is_there_after_a_restart(folder, start):
     assert {**now, "invocationUrl": None} == {**shown, "invocationUrl": None}
     assert server.gateway("PUT", f"/fn/{ws['id']}/f").json["method"] == "PUT"
     assert blue(server, "POST", "", {"name": "next"}).json["id"] != ws["id"]
+
+
+# ---- what nobody expects ----
+
+ODD = [None, True, False, 0, -1, 2 ** 63 - 1, 2 ** 70, -0.0, 1e308, "", " ", "x" * 5000, "é\u2028😀",
+       "../../etc", "fn-1", "***", [], [[]], [None], {}, {"": ""}, {"a": {"b": []}}, [1] * 300]
+FIELDS = ["name", "description", "runtime", "memory", "timeout", "httpMethods",
+          "environmentVariables", "code", "invocationUrl", "lastDeployed", "status"]
+
+
+def sane(reply):
+    assert reply.status < 500, reply
+    if reply.status >= 400:
+        assert ("error" in reply.json) != (reply.status == 422), reply
+
+
+def test_odd_values_in_every_field(server, ws):
+    f = make(server, ws)
+    for field in FIELDS:
+        for odd in ODD:
+            body = json.dumps({"name": "g", "code": b64(PY), field: odd})
+            for method, path in (("POST", f"/{ws}/functions"),
+                                 ("PATCH", f"/{ws}/functions/{f['id']}")):
+                sane(server.request(method, "/api/workspaces" + path, body))
+            if field in ("name", "description"):
+                body = json.dumps({"name": "g", field: odd})
+                sane(server.request("PATCH", f"/api/workspaces/{ws}", body))
+    for odd in ODD:
+        reply = server.request("POST", f"/api/workspaces/{ws}/functions/{f['id']}/invoke",
+                               json.dumps(odd))
+        assert reply.status in (200, 409), reply
+    for g in blue(server, "GET", f"/{ws}/functions").json:
+        assert blue(server, "GET", f"/{ws}/functions/{g['id']}").json == g
+
+
+def test_odd_paths(server, ws):
+    for odd in ("%00", "%ff", "..", "fn-1%2Fx", "%F0%9F%98%80", "fn-+1", "fn- 1".replace(" ", "%20"),
+                "x" * 300, "fn-4294967297", "ws-default", "*"):
+        for method in ("GET", "PATCH", "DELETE", "POST"):
+            for path in (f"/api/workspaces/{odd}", f"/api/workspaces/{ws}/functions/{odd}",
+                         f"/api/workspaces/{odd}/functions", f"/api/workspaces/{odd}/logs",
+                         f"/api/workspaces/{ws}/functions/{odd}/logs",
+                         f"/api/workspaces/{ws}/functions/{odd}/invoke"):
+                if odd == "ws-default" and method in ("DELETE", "POST"):
+                    continue
+                reply = server.request(method, path, "{}", check=False)
+                assert reply.status < 500, (method, path, reply)
+
+
+def test_many_at_once(server, ws):
+    """Calls, lists, changes and deletions side by side: each is whole, or refused."""
+    def work(i):
+        f = make(server, ws, name=f"f{i}")
+        path = f"/{ws}/functions/{f['id']}"
+        for n in range(5):
+            assert invoke(server, ws, f["id"], {"n": n})["status"] == "success"
+            assert blue(server, "PATCH", path, {"description": str(n)}).status == 200
+            assert blue(server, "GET", f"/{ws}/functions?limit=3").status == 200
+            assert blue(server, "GET", f"/{ws}/logs?limit=5").status == 200
+        got = blue(server, "GET", path).json
+        assert (got["invocations24h"], got["description"]) == (5, "4")
+        assert blue(server, "DELETE", path).status == 204
+
+    with concurrent.futures.ThreadPoolExecutor(6) as pool:
+        list(pool.map(work, range(6)))
+    assert blue(server, "GET", f"/{ws}/functions").json == []
+    assert blue(server, "GET", f"/{ws}").json["functionCount"] == 0
