@@ -117,6 +117,11 @@ static void test_getters(void **state UNUSED) {
     assert_null(json_item(a, 2));
     assert_true(json_has(root, "z") && json_has_null(root, "z") && !json_has_null(root, "s"));
     assert_false(json_has(root, "absent") || json_has(NULL, "s") || json_has_null(NULL, "s"));
+    assert_int_equal(json_kind(json_member(root, "z")), JSON_KIND_NULL);
+    assert_int_equal(json_kind(json_member(root, "s")), JSON_KIND_STRING);
+    assert_null(json_member(json_member(root, "s"), "s")); /* no object */
+    assert_null(json_member(root, "absent"));
+    assert_null(json_member(NULL, "s"));
     /* all of an absent object is absent */
     assert_int_equal(json_get_int(NULL, "i", 0, 0, 1, &i, &err), 0);
     assert_int_equal(json_get_int(NULL, "i", JSON_REQUIRED, 0, 1, &i, &err), -1);
