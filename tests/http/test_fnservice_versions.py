@@ -159,14 +159,6 @@ def test_bad_deploys(server, data):
     assert len(server.fn("GET", f"/{ident}/versions").json["versions"]) == 1
 
 
-def test_an_image_is_refused_in_words(server):
-    ident = server.create(answers("one"))
-    reply = server.fn("POST", f"/{ident}/versions",
-                      {"version": 2, "image": "myregistry/my-function:v2"})
-    assert reply.status == 400, reply
-    assert "image" in reply.json["error"] or "source_code" in reply.json["error"]
-
-
 def test_versions_are_listed_highest_first(server):
     ident = server.create(answers("x"))
     for number in (5, 3, 4):
