@@ -48,7 +48,8 @@ def follow(document, node):
 
 
 def validator(document, schema):
-    whole = contract._nullable({**schema, "components": document.get("components", {})})
+    whole = {**contract._nullable(schema),
+             "components": contract._nullable(document.get("components", {}))}
     return jsonschema.Draft202012Validator(whole)
 
 
