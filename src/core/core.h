@@ -48,6 +48,7 @@ int core_new(const struct core_config *config, struct store *store, struct loop 
 /* When the loops run: publishes deployments, resumes builds and queued calls, starts retention.
  * Any thread. */
 void core_start(struct core *c);
+bool core_draining(struct core *c); /* core_drain() was called */
 bool core_ready(struct core *c); /* started, store answering, not draining */
 /* No new calls (ERR_UNAVAILABLE); running ones end; histories are flushed; DONE on loops[0]. */
 void core_drain(struct core *c, uint32_t deadline_ms, void (*done)(void *arg), void *arg);
@@ -244,6 +245,9 @@ struct core_call {
     struct str body;           /* borrowed until done */
     enum invocation_source source;
     uint64_t job_no; /* of a call for core_call_async() that is a job; 0: it is none */
+    /* Of a call for core_call_async(): it is taken where no version could be built, too. Somebody
+     * else may run it (core_tasks_take()); kiln says then that it failed. */
+    bool queue_unbuilt;
     /* Of a call for core_call_async() with SOURCE_SCHEDULE: the trigger and the run. ERR_CONFLICT:
      * that run was made before, or the trigger is not there or not enabled any more. */
     uint32_t trigger_no;

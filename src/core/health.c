@@ -71,6 +71,10 @@ void core_health(struct core *c, struct loop *loop,
     ask_start(&a->ask);
 }
 
+bool core_draining(struct core *c) {
+    return atomic_load(&c->draining);
+}
+
 bool core_ready(struct core *c) {
     return atomic_load(&c->started) && atomic_load(&c->store_ok) && !atomic_load(&c->draining);
 }

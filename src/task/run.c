@@ -118,6 +118,24 @@ static void begin_check(struct loop_task *task) {
     core_code_check(k->core, k->loop, k->function, buf_str(&k->code), checked, k);
 }
 
+/* A module beside the application's that wants its handler by name: the runtime alone would be
+ * content with a function of another form, which Spin is not. */
+#define CHECK_MODULE "kiln_build_check"
+
+static int check_tar(const struct source *s, struct buf *out, struct error *err) {
+    struct source all = {.n = s->n, .cap = s->n + 1};
+    char path[SOURCE_PATH_MAX + 32];
+    char *text = x_asprintf("from %s import IncomingHandler\n", s->module);
+    (void)snprintf(path, sizeof path, "%s%s%s.py", s->folder, *s->folder ? "/" : "", CHECK_MODULE);
+    all.v = x_calloc(all.cap, sizeof *all.v);
+    memcpy(all.v, s->v, s->n * sizeof *s->v);
+    all.v[all.n++] = (struct source_file){.path = path, .bytes = text, .len = strlen(text)};
+    int r = source_tar(&all, s->folder, "", out, err);
+    free(all.v);
+    free(text);
+    return r;
+}
+
 /* "Blog API!" → "blog-api", for what wants a name. */
 static void name_from(const char *app, char out[NAME_MAX_LEN + 1]) {
     size_t n = 0;
@@ -145,7 +163,7 @@ static struct function *draft(const struct job *j, const struct source *s) {
     f->name = x_strdup(name);
     f->runtime = x_strdup("python3");
     f->kind = RUNTIME_PYTHON;
-    f->handler = x_asprintf("%s.IncomingHandler", s->module);
+    f->handler = x_asprintf("%s.IncomingHandler", CHECK_MODULE);
     f->network = NETWORK_NONE; /* importing needs none */
     return f;
 }
@@ -161,7 +179,7 @@ static struct check *start_check(struct job *j, const struct source *s, struct e
     k->function = draft(j, s);
     k->code = BUF_INIT(CODE_MAX);
     k->over_fd = eventfd(0, EFD_CLOEXEC);
-    if (k->over_fd < 0 || source_tar(s, s->folder, "", &k->code, err) < 0) {
+    if (k->over_fd < 0 || check_tar(s, &k->code, err) < 0) {
         k->refs = 1;
         check_unref(k);
         error_field(err, ERR_TOO_LARGE, "file", "the application is over 10 MiB, unpacked");
@@ -209,6 +227,8 @@ static int check_code(struct job *j, const struct source *s, struct error *err) 
     if (k->failed) {
         *err = k->error;
         r = -1;
+    } else if (!k->ok && core_draining(j->tasks->config.core)) {
+        r = error_set(err, ERR_UNAVAILABLE, "the server is shutting down");
     } else if (!k->ok) {
         char why[ERROR_TEXT_MAX];
         last_words(k->log, why);
@@ -329,12 +349,14 @@ void job_run(struct job *j) {
     if (job_save(j) < 0)
         return; /* gone, or the disk is full: nothing is begun that could not be told of */
     int r = steps(j, &err);
-    if (r < 0 && workers_stopping(j->tasks->config.workers) && !j->password) {
+    bool ending =
+        workers_stopping(j->tasks->config.workers) || core_draining(j->tasks->config.core);
+    if (r < 0 && ending && !j->password) {
         j->task.attempts--; /* an orderly end is nobody's fault; the next start takes it up */
         (void)job_save(j);
         return;
     }
-    if (r < 0 && workers_stopping(j->tasks->config.workers))
+    if (r < 0 && ending)
         error_set(&err, ERR_UNAVAILABLE,
                   "the server ended while this task ran, and its password is stored nowhere: "
                   "ask for it again");

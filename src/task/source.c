@@ -4,6 +4,7 @@
 #include <archive.h>
 #include <archive_entry.h>
 #include <errno.h>
+#include <locale.h>
 #include <stdio.h>
 
 #define READ_SIZE (64 * KIB)
@@ -94,6 +95,26 @@ static int clean_path(const char *raw, struct buf *out, struct error *err) {
     return 0;
 }
 
+/* libarchive converts names by way of the thread's locale, which is "C" in a server. */
+struct utf8 {
+    locale_t own, before;
+};
+
+static struct utf8 utf8_begin(void) {
+    struct utf8 u = {.own = newlocale(LC_CTYPE_MASK, "C.UTF-8", (locale_t)0)};
+    if (u.own)
+        u.before = uselocale(u.own);
+    return u;
+}
+
+static void utf8_end(struct utf8 *u) {
+    if (!u->own)
+        return;
+    (void)uselocale(u->before);
+    freelocale(u->own);
+}
+#define IN_UTF8 __attribute__((cleanup(utf8_end))) UNUSED struct utf8 in_utf8 = utf8_begin()
+
 /* ---- zip, through libarchive ---- */
 static int read_entry(struct archive *a, struct source *s, char **ret, size_t *ret_len,
                       struct error *err) {
@@ -143,6 +164,7 @@ static int take_entry(struct archive *a, struct archive_entry *e, struct source 
 
 /* Sizes in its headers are not believed: what comes out is counted. */
 static int read_zip(struct str upload, struct source *s, struct error *err) {
+    IN_UTF8;
     struct archive *a = archive_read_new();
     struct archive_entry *e;
     int r = 0, rc = ARCHIVE_OK;
@@ -151,7 +173,7 @@ static int read_zip(struct str upload, struct source *s, struct error *err) {
         archive_read_open_memory(a, upload.p, upload.len) != ARCHIVE_OK)
         r = bad(err, "it is no zip");
     uint32_t entries = 0;
-    while (r == 0 && (rc = archive_read_next_header(a, &e)) == ARCHIVE_OK)
+    while (r == 0 && (rc = archive_read_next_header(a, &e)) != ARCHIVE_EOF && rc >= ARCHIVE_WARN)
         r = ++entries > 2 * SOURCE_FILES_MAX ? too_large(err, "too many entries")
                                              : take_entry(a, e, s, err);
     if (r == 0 && rc != ARCHIVE_EOF)
@@ -336,6 +358,7 @@ static int tar_file(struct archive *a, const struct source_file *f, const char *
 
 int source_tar(const struct source *s, const char *folder, const char *prefix, struct buf *out,
                struct error *err) {
+    IN_UTF8;
     size_t cut = *folder ? strlen(folder) + 1 : 0;
     struct archive *a = archive_write_new();
     archive_write_set_format_pax_restricted(a);
