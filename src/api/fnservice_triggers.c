@@ -40,9 +40,10 @@ static int read_trigger(const struct json *o, bool create, const struct function
         return -1;
     if (!create && type != (int)t->type)
         return json_fail_member(o, "type", err, "cannot change: delete it and create another");
-    if (type != TRIGGER_HTTP)
+    if (type != TRIGGER_HTTP && type != TRIGGER_SCHEDULE)
         return json_fail_member(o, "type", err,
-                                "%s is not served by this version of kiln, which has http triggers",
+                                "%s is not served by this version of kiln, which has http and "
+                                "schedule triggers",
                                 TYPES[type]);
     t->type = (enum trigger_type)type;
     if (name.p && check_name(name, "name", err) < 0)

@@ -74,6 +74,8 @@ static void write_summary(struct json_w *w, struct request *r, const struct func
     trigger_list_done(&g);
 }
 
+#define CRON_KEY "schedule"
+
 static void write_trigger(struct json_w *w, const struct trigger *t) {
     static const char *const TYPES[] = {[TRIGGER_HTTP] = "http",
                                         [TRIGGER_SCHEDULE] = "cron",
@@ -81,7 +83,13 @@ static void write_trigger(struct json_w *w, const struct trigger *t) {
                                         [TRIGGER_QUEUE] = "queue"};
     jw_begin_object(w);
     jw_cstr_member(w, "type", TYPES[t->type]);
-    fields_write_pairs(w, "config", &t->config);
+    jw_object_member(w, "config");
+    for (size_t i = 0; i < t->config.n; i++) {
+        const struct pair *p = &t->config.v[i];
+        bool cron = t->type == TRIGGER_SCHEDULE && strcmp(p->key, "cron") == 0;
+        jw_cstr_member(w, cron ? CRON_KEY : p->key, p->value);
+    }
+    jw_end_object(w);
     jw_end_object(w);
 }
 
@@ -174,6 +182,27 @@ static void draft_done(struct draft *d) {
     free(d->triggers);
 }
 
+/* What other dialects call `cron` is `schedule` here; it is stored under the one name. */
+static int read_cron(struct trigger *t, size_t index, const struct function *f, struct error *err) {
+    char name[32];
+    const char *when = pairs_get(&t->config, CRON_KEY);
+    if (check_cron(str_of(when ? when : ""), "config." CRON_KEY, err) < 0)
+        return -1;
+    (void)snprintf(name, sizeof(name), "cron-%zu", index + 1);
+    field_set(&t->name, str_of(name));
+    struct pairs config = {0};
+    pairs_add(&config, STR("cron"), str_of(when));
+    for (size_t i = 0; i < t->config.n; i++) {
+        const struct pair *p = &t->config.v[i];
+        if (strcmp(p->key, CRON_KEY) != 0 && strcmp(p->key, "cron") != 0)
+            pairs_add(&config, str_of(p->key), str_of(p->value));
+    }
+    pairs_done(&t->config);
+    t->config = config;
+    t->type = TRIGGER_SCHEDULE;
+    return check_trigger(t, f->name, err);
+}
+
 /* This dialect's triggers have no method: any serves. Nor a name: their place in the list is it. */
 static int read_trigger(const struct json *o, size_t index, const struct function *f,
                         struct trigger *t, struct error *err) {
@@ -183,19 +212,20 @@ static int read_trigger(const struct json *o, size_t index, const struct functio
     field_set(&t->name, str_of(name));
     if (json_get_str(o, "type", JSON_REQUIRED, &type, err) < 0)
         return -1;
-    if (str_is(type, "cron") || str_is(type, "queue"))
+    if (str_is(type, "queue"))
         return json_fail_member(o, "type", err,
-                                "%.*s is not served by this version of kiln, which has http "
-                                "triggers",
-                                STR_ARG(type));
-    if (!str_is(type, "http"))
-        return json_fail_member(o, "type", err, "must be http");
+                                "queue is not served by this version of kiln, which has http and "
+                                "cron triggers");
+    if (!str_is(type, "http") && !str_is(type, "cron"))
+        return json_fail_member(o, "type", err, "must be http or cron");
+    t->enabled = true;
     if (fields_map(o, "config", &t->config, err) < 0)
         return -1;
+    if (str_is(type, "cron"))
+        return read_cron(t, index, f, err);
     if (!pairs_get(&t->config, "method"))
         pairs_add(&t->config, STR("method"), STR("ANY"));
     t->type = TRIGGER_HTTP;
-    t->enabled = true;
     return check_trigger(t, f->name, err);
 }
 

@@ -139,12 +139,15 @@ static void create_publish(struct change *ch) {
     ch->fn = core_fn_new(function_ref(op->f));
     ch->fn->triggers = op->triggers;
     ch->fn->n_triggers = op->n_triggers;
+    bool triggers = op->n_triggers > 0;
     triggers_newest_first(op->triggers, op->n_triggers);
     op->triggers = NULL;
     op->n_triggers = 0;
     if (!op->f->image)
         code_cache_put(ch->core, op->version_no, op->code, NULL);
     registry_add(&ch->core->registry, ch->fn);
+    if (triggers)
+        schedules_changed(ch->core, ch->fn);
 }
 
 static void create_built(struct build_wait *w, bool in_time) {

@@ -120,7 +120,8 @@ def test_replicas_are_counted_and_kept_warm(server):
     ("triggers", [{"type": "http", "config": 5}]),
     ("triggers", [{"type": "http", "config": {"path": "no-slash"}}]),
     ("triggers", [{"type": "http", "config": {"path": 5}}]),
-    ("triggers", [{"type": "cron", "config": {"schedule": "*/5 * * * *"}}]),
+    ("triggers", [{"type": "cron", "config": {"schedule": "*/5 * * *"}}]),
+    ("triggers", [{"type": "cron", "config": {"cron": "*/5 * * * *"}}]),
     ("triggers", [{"type": "queue", "config": {"queue": "q"}}]),
     ("timeout", "5"), ("timeout", 0), ("memory", "much"), ("memory", 5), ("cpu", "fast"),
 ])
