@@ -182,8 +182,8 @@ const char *const sqlite_history_migrations[] = {
     "CREATE INDEX executions_no ON executions (no) WHERE no IS NOT NULL;",
 
     /* CPU time and memory as the kernel counts them. */
-    "ALTER TABLE metrics ADD COLUMN cpu_us INTEGER NOT NULL DEFAULT 0;"
-    "ALTER TABLE metrics ADD COLUMN memory_peak_bytes INTEGER NOT NULL DEFAULT 0;",
+    ("ALTER TABLE metrics ADD COLUMN cpu_us INTEGER NOT NULL DEFAULT 0;"
+     "ALTER TABLE metrics ADD COLUMN memory_peak_bytes INTEGER NOT NULL DEFAULT 0;"),
 
     "CREATE INDEX executions_jobs ON executions (function_no, no) WHERE no IS NOT NULL;",
 
