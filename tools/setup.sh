@@ -97,6 +97,7 @@ apt() { as_root env DEBIAN_FRONTEND=noninteractive apt-get -q "$@"; }
 
 debian() {
     if [ "$(id -u)" -ne 0 ] && ! command -v sudo >/dev/null; then
+        [ "$missing" != " npm" ] || return 0 # npm_set says what is without it
         echo "kiln needs these packages, and neither root nor sudo is here to install them:" >&2
         echo " $missing" >&2
         exit 1
@@ -141,7 +142,12 @@ npm_set() { # SET
     npm_stale "$1" || return 0
     exec 9>"tools/npm/$1/.lock"
     flock 9
-    if ! npm_stale "$1" || npm_install "$1"; then return 0; fi
+    if ! npm_stale "$1"; then return 0; fi
+    if command -v npm >/dev/null; then
+        if npm_install "$1"; then return 0; fi
+    else
+        echo "npm is not here" >&2
+    fi
     if [ "$1" = run ]; then
         echo "without them kiln works, but for its pages at /docs; again later: tools/setup.sh" >&2
         return 0
