@@ -154,7 +154,7 @@ static void name_from(const char *app, char out[NAME_MAX_LEN + 1]) {
         (void)snprintf(out, NAME_MAX_LEN + 1, "app");
 }
 
-static struct function *draft(const struct job *j, const struct source *s) {
+static struct function *draft(const struct job *j) {
     struct function *f = function_new();
     char name[NAME_MAX_LEN + 1];
     name_from(j->task.app_name, name);
@@ -176,7 +176,7 @@ static struct check *start_check(struct job *j, const struct source *s, struct e
     k->task.run = begin_check;
     k->core = t->config.core;
     k->loop = t->config.loops[at];
-    k->function = draft(j, s);
+    k->function = draft(j);
     k->code = BUF_INIT(CODE_MAX);
     k->over_fd = eventfd(0, EFD_CLOEXEC);
     if (k->over_fd < 0 || check_tar(s, &k->code, err) < 0) {
