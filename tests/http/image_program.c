@@ -187,11 +187,9 @@ static int http(const char *mode) {
         else
             printf("HTTP/1.1 202 Accepted\r\nContent-Length: %zu\r\nX-Call: %d\r\n"
                    "Content-Type: text/plain\r\n\r\n%s%s", strlen(head) + n, call, head, text);
-        fflush(stdout);
-        if (strstr(text, "stray")) {
+        if (strstr(text, "stray"))
             printf("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n");
-            fflush(stdout);
-        }
+        fflush(stdout);
     }
 }
 
