@@ -14,7 +14,7 @@ cd "$(dirname "$0")/.."
 
 run="gcc libc6-dev make meson ninja-build pkg-config python3 python3-yaml nodejs ca-certificates
 libjansson-dev libarchive-dev libyaml-dev libsqlite3-dev libssl-dev libseccomp-dev libslirp-dev
-libcurl4-openssl-dev
+libcurl4-openssl-dev zlib1g-dev
 libpython3.11-dev skopeo umoci crun"
 test="clang libclang-rt-14-dev libcmocka-dev libhttp-parser-dev python3-pytest python3-pytest-xdist
 python3-jsonschema python3-requests openapi-specification docker-registry prometheus
@@ -97,23 +97,22 @@ apt() { as_root env DEBIAN_FRONTEND=noninteractive apt-get -q "$@"; }
 
 debian() {
     if [ "$(id -u)" -ne 0 ] && ! command -v sudo >/dev/null; then
-        [ "$missing" != " npm" ] || return 0 # npm_set says what is without it
         echo "kiln needs these packages, and neither root nor sudo is here to install them:" >&2
         echo " $missing" >&2
-        exit 1
+        return 1
     fi
     echo "installing:$missing"
     log="$(mktemp)"
-    quiet_services
-    start_nothing
     # shellcheck disable=SC2086 # a list of words
-    if ! { apt update && apt install -y --no-install-recommends $missing; } >"$log" 2>&1; then
+    if ! { as_root true && quiet_services && start_nothing && apt update &&
+        apt install -y --no-install-recommends $missing; } >"$log" 2>&1; then
         tail -n 30 "$log" >&2
-        echo "the packages could not be installed; above is what apt-get said last" >&2
-        exit 1
+        echo "the packages could not be installed; above is what was said last" >&2
+        return 1
     fi
 }
-[ -z "$missing" ] || debian
+# Without npm alone kiln builds and runs: npm_set says what is missing then.
+[ -z "$missing" ] || debian || [ "$missing" = " npm" ] || exit 1
 
 # ---- npm's ----
 
