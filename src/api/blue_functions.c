@@ -365,13 +365,13 @@ static void read_given_later(struct blue_check *c, const struct json *o, struct 
     blue_str(c, o, "status", JSON_NULLABLE, 1, STATUS_MAX, &g->status);
 }
 
-/* VALUE empty: taken away. */
+/* VALUE's p NULL: taken away. */
 static void annotate(struct function *f, const char *key, struct str value) {
     struct pairs kept = {0};
     for (size_t i = 0; i < f->annotations.n; i++)
         if (strcmp(f->annotations.v[i].key, key) != 0)
             pairs_add(&kept, str_of(f->annotations.v[i].key), str_of(f->annotations.v[i].value));
-    if (value.len)
+    if (value.p)
         pairs_add(&kept, str_of(key), value);
     pairs_done(&f->annotations);
     f->annotations = kept;
@@ -413,7 +413,7 @@ static int apply(const struct request *r, const struct json *o, const struct giv
         (g->memory >= 0 && set_memory(r, f, g->memory, err) < 0) ||
         (g->env && fields_environment(o, "environmentVariables", &f->env, err) < 0))
         return -1;
-    if (f->kind == RUNTIME_IMAGE && g->code.p)
+    if (f->kind == RUNTIME_IMAGE && (g->code.p || g->runtime.p))
         return error_field(err, ERR_INVALID_RUNTIME, "runtime",
                            "runtime must be a language that code is written in");
     if (g->timeout >= 0)
@@ -423,9 +423,9 @@ static int apply(const struct request *r, const struct json *o, const struct giv
     if (g->description.p)
         annotate(f, DESCRIPTION, g->description);
     if (g->url.p)
-        annotate(f, URL, g->url);
+        annotate(f, URL, g->url.len ? g->url : STR_NULL);
     if (g->status.p)
-        annotate(f, STATUS, str_is(g->status, "active") ? STR("") : g->status);
+        annotate(f, STATUS, str_is(g->status, "active") ? STR_NULL : g->status);
     if (g->deployed_us) {
         (void)snprintf(deployed, sizeof(deployed), "%lld", (long long)g->deployed_us);
         annotate(f, DEPLOYED, str_of(deployed));

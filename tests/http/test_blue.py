@@ -268,6 +268,8 @@ def test_function_life(server, ws):
     assert (reply.json["memory"], reply.json["timeout"], reply.json["description"]) == (512, 5, "d")
     assert reply.json["environmentVariables"] == {"KEY": "***", "MORE": "***"}
     assert invoke(server, ws, f["id"])["responseBody"] == {"data": "one"}, "the mask keeps"
+    assert blue(server, "PATCH", path, {"description": ""}).json["description"] == ""
+    refused(blue(server, "PATCH", path, {"runtime": "image"}), 400, "VALIDATION_ERROR")
     code = "def handler(event):\n    return 'new'\n"
     reply = blue(server, "PATCH", path, {"code": b64(code)})
     assert unb64(reply.json["code"]).decode() == code and reply.json["status"] == "active"
