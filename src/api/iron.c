@@ -11,10 +11,8 @@
 
 /* ---- errors ---- */
 
-#define DETAIL_BEGINS '\x1f' /* between message and detail, in error.text */
-
 int iron_fail(struct error *err, enum error_code code, const char *message, const char *detail) {
-    return error_set(err, code, detail ? "%s%c%s" : "%s", message, DETAIL_BEGINS, detail);
+    return error_set(err, code, detail ? "%s%c%s" : "%s", message, IRON_DETAIL, detail);
 }
 
 int iron_invalid_json(struct error *err) {
@@ -24,7 +22,7 @@ int iron_invalid_json(struct error *err) {
 
 static void error_body(struct buf *out, const struct error *err, const char *word UNUSED) {
     struct str detail = str_of(err->text);
-    struct str message = str_cut(&detail, DETAIL_BEGINS);
+    struct str message = str_cut(&detail, IRON_DETAIL);
     struct json_w w;
     json_w_init(&w, out);
     jw_begin_object(&w);

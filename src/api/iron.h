@@ -14,6 +14,7 @@ enum { IRON_APP, IRON_ROUTE }; /* parameters of its paths */
 #define IRON_APP_NAME_MAX 30
 #define IRON_MAX_MEMORY   (MEMORY_MAX / MIB) /* MiB */
 
+#define IRON_DETAIL '\x1f' /* between message and detail, in error.text */
 /* ERR_CODE with the original's MESSAGE; DETAIL (may be NULL) becomes `fields`. Returns -1. */
 int iron_fail(struct error *err, enum error_code code, const char *message, const char *detail);
 

@@ -70,6 +70,7 @@ static int prepare(struct request *r, struct core_call *call, struct error *err)
     if (find_function(r, &path, err) < 0 || read_body(r, &body, err) < 0)
         return -1;
     enum wire_body kind = invoke_body_kind(http_head_get(&http->head, "content-type"), body);
+    call->queue_unbuilt = r->function->async;
     if (core_call_init(r->core, r->loop, call, r->function->no, kind, http->head.method, path,
                        err) < 0)
         return -1;
@@ -116,14 +117,16 @@ static void send_result(struct request *r, const struct core_call *call,
     request_free(r);
 }
 
+/* CALL may be NULL: there was none. */
 static void send_failure(struct request *r, const struct core_call *call, const struct error *err) {
     const struct dialect *d = r->route->dialect;
     struct http_header headers[WIRE_HEADERS_MAX + HEADERS_OF_OURS];
     char id[ID_TEXT_MAX], seconds[16];
     size_t n = 0;
     headers[n++] = (struct http_header){STR("Content-Type"), str_of(d->content_type)};
-    headers[n++] = (struct http_header){STR("X-Kiln-Invocation-Id"),
-                                        str_of(invocation_id_text(id, &call->id))};
+    if (call)
+        headers[n++] = (struct http_header){STR("X-Kiln-Invocation-Id"),
+                                            str_of(invocation_id_text(id, &call->id))};
     headers[n++] = (struct http_header){STR("X-Kiln-Error"), str_of(invoke_cause(err->code))};
     if (err->retry_after_s) {
         (void)snprintf(seconds, sizeof(seconds), "%u", err->retry_after_s);
@@ -139,6 +142,38 @@ static void send_failure(struct request *r, const struct core_call *call, const 
     http_reply_buf(r->call, dialect_error(d, err->code)->status, headers, n, &body);
     buf_done(&body);
     request_free(r);
+}
+
+/* ---- an image that could not be had ---- */
+
+/* The last line of what its build said. */
+static struct str last_line(const char *log) {
+    struct str rest = str_of(log ? log : ""), last = STR("");
+    while (rest.p) {
+        struct str line = str_trim(str_cut(&rest, '\n'));
+        if (line.len)
+            last = line;
+    }
+    return last;
+}
+
+static void on_version(void *arg, const struct error *err, const struct version *v) {
+    struct request *r = arg;
+    struct error why;
+    if (!r->call) {
+        request_free(r);
+        return;
+    }
+    struct str line = err ? STR("") : last_line(v->build_log);
+    (void)error_set(&why, ERR_BUILD_FAILED, "Image not found%c%s: %.*s", IRON_DETAIL,
+                    r->function->image ? r->function->image : r->function->name, STR_ARG(line));
+    send_failure(r, NULL, &why);
+}
+
+/* No version was built: the caller hears why. */
+static void fail_unbuilt(struct request *r) {
+    r->gone = NULL;
+    core_version(r->core, r->loop, r->function->no, 0, r->function->last_number, on_version, r);
 }
 
 static void on_done(struct core_call *call, const struct engine_result *result,
@@ -157,6 +192,10 @@ static void on_done(struct core_call *call, const struct engine_result *result,
                         result->status);
     else
         invoke_error(result, &err);
+    if (err.code == ERR_BUILD_FAILED) {
+        fail_unbuilt(r);
+        return;
+    }
     if (err.code == ERR_TIMEOUT)
         (void)iron_fail(&err, ERR_TIMEOUT, "Timed out", result->error_text);
     send_failure(r, call, &err);
@@ -187,7 +226,10 @@ static void call_route(struct request *r) {
     r->state = c;
     r->free_state = free;
     if (prepare(r, &c->call, &err) < 0) {
-        request_fail(r, &err);
+        if (err.code == ERR_BUILD_FAILED)
+            fail_unbuilt(r);
+        else
+            request_fail(r, &err);
         return;
     }
     if (r->function->async) {

@@ -425,7 +425,9 @@ static int read_new_image(const struct json *o, const struct function *f, char *
     if (!f->image)
         return iron_fail(err, ERR_INVALID, "Could not update route",
                          "its function is made of code, not of an image");
-    if (!str_is(image, f->image) || f->status == FN_ERROR)
+    bool unbuilt =
+        f->status == FN_ERROR || (f->status == FN_READY && f->last_number != f->active_number);
+    if (!str_is(image, f->image) || unbuilt)
         *ret = str_dup(image);
     return 0;
 }

@@ -12,13 +12,14 @@
 
 /* ---- the environment of a call, as the original made it ---- */
 
-/* PREFIX and NAME in upper case, with '_' for '-'. */
+/* PREFIX and NAME in upper case, '_' for '-' and for what cannot stand in a name. */
 static void env_key(struct buf *out, const char *prefix, struct str name) {
     buf_clear(out);
     (void)buf_puts(out, prefix);
     for (size_t i = 0; i < name.len; i++) {
         char c = name.p[i];
-        (void)buf_putc(out, c == '-' ? '_' : (char)(c >= 'a' && c <= 'z' ? c - 32 : c));
+        bool stays = (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
+        (void)buf_putc(out, c >= 'a' && c <= 'z' ? (char)(c - 'a' + 'A') : stays ? c : '_');
     }
 }
 

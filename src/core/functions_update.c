@@ -11,8 +11,8 @@
 struct update {
     struct change ch;
     struct function *f; /* ours alone until it is published */
-    struct blob *code; /* of a new version; empty where it is an image; NULL: there is none */
-    char *image;       /* of the new version, or NULL */
+    struct blob *code;  /* of a new version; empty where it is an image; NULL: there is none */
+    char *image;        /* of the new version, or NULL */
     bool triggers_given, wait_build;
     struct trigger **triggers;
     size_t n_triggers;
@@ -55,12 +55,27 @@ static void take_state(struct function *f, const struct function *now) {
     f->image = now->image ? x_strdup(now->image) : NULL;
 }
 
+/* What the new version runs, or NULL: code. */
+static const char *new_image(const struct update *op) {
+    return op->code && op->code->len ? NULL : op->image;
+}
+
+/* What is made of an image is of the one that was asked for last. Of one that is made of code an
+ * image says what serves. */
+static void take_image(struct function *f, const char *image) {
+    if (f->kind != RUNTIME_IMAGE || !image)
+        return;
+    free(f->image);
+    f->image = x_strdup(image);
+}
+
 static int merge(struct update *op, const struct function *now, struct error *err) {
     struct function *f = op->f;
     if (f->updated_us != now->updated_us || (op->checked_no && op->checked_no != now->active_no))
         return error_field(err, ERR_CONFLICT, "function",
                            "function '%s' was changed meanwhile; read it again", now->name);
     take_state(f, now);
+    take_image(f, new_image(op));
     f->updated_us = core_stamp(op->ch.core);
     op->rebuild = !op->code && !now->active_no && now->last_number && loads_otherwise(f, now);
     if (op->code && ++f->last_number > VERSIONS_MAX)
@@ -161,11 +176,6 @@ static void answer(struct update *op) {
     update_free(op);
 }
 
-/* What the new version runs, or NULL: code. */
-static const char *new_image(const struct update *op) {
-    return op->code && op->code->len ? NULL : op->image;
-}
-
 static void built(struct build_wait *w, bool in_time) {
     (void)in_time; /* the status says how it stands */
     answer(container_of(w, struct update, wait));
@@ -233,8 +243,7 @@ static void begin(struct update *op) {
     function_unref(now);
 }
 
-static int check_update(struct update *op, struct str code, const char *image,
-                        struct error *err) {
+static int check_update(struct update *op, struct str code, const char *image, struct error *err) {
     struct core *c = op->ch.core;
     if (core_refuses(c, err) < 0 || change_needs_function(&op->ch, err) < 0 ||
         function_check(op->f, err) < 0)
