@@ -2,7 +2,9 @@
 #include "remote/s3.h"
 #include "remote/http.h"
 #include <openssl/crypto.h>
+#include <openssl/sha.h>
 #include <stdatomic.h>
+#include <stdio.h>
 
 struct s3 {
     char *url, *bucket, *access_key, *secret_key, *sigv4;
@@ -80,6 +82,16 @@ static int refused(const struct remote *r, struct remote_reply *reply, struct er
     return remote_refused(r, reply, err);
 }
 
+/* S3 wants to be told what was signed; libcurl 7.88 takes it from there. */
+#define HASH_HEADER "x-amz-content-sha256: "
+static void hash_header(struct str body, char *out) {
+    unsigned char hash[SHA256_DIGEST_LENGTH];
+    SHA256((const unsigned char *)(body.p ? body.p : ""), body.len, hash);
+    out += sprintf(out, HASH_HEADER);
+    for (size_t i = 0; i < sizeof hash; i++)
+        out += sprintf(out, "%02x", hash[i]);
+}
+
 static int one(struct s3 *s, struct remote_request *req, const char *key, int ok, int ok_too,
                struct remote_reply *ret, struct error *err) {
     cleanup_buf struct buf path = BUF_INIT(REMOTE_URL_MAX);
@@ -87,6 +99,11 @@ static int one(struct s3 *s, struct remote_request *req, const char *key, int ok
     if (buf_printf(&path, "/%s/", s->bucket) < 0 || strlen(key) > S3_KEY_MAX ||
         remote_escape(&path, str_of(key), true) < 0)
         return error_set(err, ERR_INTERNAL, "a key of S3 is too long");
+    char hash[sizeof HASH_HEADER + 2 * SHA256_DIGEST_LENGTH];
+    const char *headers[] = {hash, "Content-Type: application/octet-stream"};
+    hash_header(req->body, hash);
+    req->headers = headers;
+    req->n_headers = req->body.p ? 2 : 1;
     if (open_remote(s, &r, err) < 0)
         return -1;
     req->path = buf_cstr(&path);
@@ -100,9 +117,7 @@ static int one(struct s3 *s, struct remote_request *req, const char *key, int ok
 }
 
 int s3_put(struct s3 *s, const char *key, struct str bytes, struct error *err) {
-    static const char *const headers[] = {"Content-Type: application/octet-stream"};
-    struct remote_request req = {
-        .method = "PUT", .headers = headers, .n_headers = 1, .body = bytes};
+    struct remote_request req = {.method = "PUT", .body = bytes};
     struct remote_reply reply;
     if (one(s, &req, key, 200, 204, &reply, err) < 0)
         return -1;
