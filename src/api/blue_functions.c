@@ -553,25 +553,39 @@ void op_blue_create_function(struct request *r) {
 
 /* ---- change ---- */
 
-void op_blue_update_function(struct request *r) {
-    cleanup_json struct json *o = NULL;
-    cleanup_buf struct buf code = BUF_INIT(CODE_MAX);
-    struct given g;
+#define TRIES_MAX 20 /* where others change the same function at the same time */
+
+struct changing {
+    struct showing show; /* first: r->state */
+    struct json *o;
+    struct given g; /* in it */
+    struct buf code;
+    int tries;
+};
+
+static void changing_free(void *state) {
+    struct changing *ch = state;
+    blob_unref(ch->show.code);
+    json_free(ch->o);
+    buf_done(&ch->code);
+    free(ch);
+}
+
+static void on_changed(void *arg, const struct error *err, struct function *f);
+
+/* What is given, on top of what the function is now. */
+static void change(struct changing *ch) {
+    struct request *r = ch->show.r;
     struct error err;
-    if (blue_function(r, &err) < 0) {
-        request_fail(r, &err);
-        return;
-    }
-    if (read_request(r, true, &o, &g) < 0)
-        return;
     struct function *f = function_clone(r->function);
-    if (apply(r, o, &g, f, &err) < 0 || (g.code.p && decode(g.code, &code, &err) < 0)) {
+    if (apply(r, ch->o, &ch->g, f, &err) < 0) {
         function_unref(f);
         request_fail(r, &err);
         return;
     }
-    struct core_update update = {
-        .function = f, .code = g.code.p ? buf_str(&code) : STR_NULL, .wait_build = true};
+    struct core_update update = {.function = f, .wait_build = true};
+    if (ch->g.code.p)
+        update.code = buf_str(&ch->code);
     if (f->methods) {
         struct trigger_list old;
         trigger_list_get(&old, r, r->function);
@@ -579,9 +593,48 @@ void op_blue_update_function(struct request *r) {
         update.triggers_given = update.triggers != NULL;
         trigger_list_done(&old);
     }
-    struct showing *s = showing_new(r, 200);
-    s->new_code = g.code.p != NULL;
-    core_function_update(r->core, r->loop, &r->who, &update, on_stored, s);
+    core_function_update(r->core, r->loop, &r->who, &update, on_changed, ch);
+}
+
+/* Changed by somebody else meanwhile: once more, on top of that. Only what the body says changes,
+ * so nothing of theirs is lost. */
+static void on_changed(void *arg, const struct error *err, struct function *f) {
+    struct changing *ch = arg;
+    struct request *r = ch->show.r;
+    bool raced = err && err->code == ERR_CONFLICT && strcmp(err->field, "function") == 0;
+    struct function *now =
+        raced && ch->tries++ < TRIES_MAX ? core_function(r->core, r->function->no) : NULL;
+    if (!now) {
+        on_stored(&ch->show, err, f);
+        return;
+    }
+    function_unref(r->function);
+    r->function = now;
+    change(ch);
+}
+
+void op_blue_update_function(struct request *r) {
+    struct json *o = NULL;
+    struct given g;
+    struct error err;
+    if (blue_function(r, &err) < 0) {
+        request_fail(r, &err);
+        return;
+    }
+    if (read_request(r, true, &o, &g) < 0) {
+        json_free(o);
+        return;
+    }
+    struct changing *ch = x_alloc(sizeof(*ch));
+    *ch = (struct changing){.show = {.r = r, .http_status = 200}, .o = o, .g = g};
+    ch->show.new_code = g.code.p != NULL;
+    buf_init(&ch->code, CODE_MAX);
+    r->state = ch;
+    r->free_state = changing_free;
+    if (g.code.p && decode(g.code, &ch->code, &err) < 0)
+        request_fail(r, &err);
+    else
+        change(ch);
 }
 
 void op_blue_delete_function(struct request *r) {

@@ -688,6 +688,22 @@ def test_default_limits_of_logs(server, ws):
     assert (len(reply.json["logs"]), reply.json["total"]) == (50, 101)
 
 
+def test_changes_at_the_same_time_are_all_there(server, ws):
+    f = make(server, ws)
+    path = f"/{ws}/functions/{f['id']}"
+    changes = [{"memory": 512}, {"timeout": 7}, {"description": "d"}, {"httpMethods": ["PUT"]},
+               {"environmentVariables": {"A": "b"}}, {"status": "mine"}]
+    with concurrent.futures.ThreadPoolExecutor(len(changes)) as pool:
+        got = list(pool.map(lambda c: blue(server, "PATCH", path, c), changes * 3))
+    assert {r.status for r in got} == {200}
+    now = blue(server, "GET", path).json
+    assert (now["memory"], now["timeout"], now["description"]) == (512, 7, "d")
+    assert now["httpMethods"] == ["PUT"] and now["environmentVariables"] == {"A": "***"}
+    assert now["status"] == "mine"
+    assert server.gateway("PUT", f"/fn/{ws}/f").status == 200
+    assert server.gateway("GET", f"/fn/{ws}/f").status == 405
+
+
 # ---- what survives ----
 
 
