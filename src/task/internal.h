@@ -17,6 +17,7 @@
 struct builder {
     struct builder_config config;
     char *s3_bucket;
+    char *data_dir;
     char *artifacts; /* DATA/artifacts */
     char *kubeconfig, *registry_auth;
     struct loop *home; /* loops[0]: what follows belongs to it */
@@ -40,6 +41,7 @@ struct job {
     struct buf log; /* what is in task.log, and more */
     uint64_t saved_ns;
     char *file_name;
+    struct deploy *deploy;           /* it is the record of this one */
     char *registry, *tag;            /* of a push */
     char *user, *password;           /* or NULL */
     char source_id[TASK_ID_LEN + 1]; /* of a push: whose artefact */

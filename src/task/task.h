@@ -89,13 +89,26 @@ bool task_source_id(struct str path, char ret[TASK_ID_LEN + 1]);
 /* A registry as a client writes it: host[:port][/path], "https://" before it is left out. */
 int task_check_push(const struct task_push *p, struct error *err);
 
+/* Keeps a manifest that somebody asked for under DATA/scaffolds/<workspace>/NAME: *RET_PATH is
+ * that, relative to the data folder, and borrowed. NAME: letters, digits, '-', '_', '.'; at most
+ * SCAFFOLDS_MAX of a workspace (ERR_QUOTA); one of the same name is replaced. */
+#define SCAFFOLDS_MAX 1000u
+void builder_keep(struct builder *t, struct loop *loop, struct str workspace, struct str name,
+                  struct str text,
+                  void (*done)(void *arg, const struct error *err, const char *path), void *arg);
+
 /* ---- deployment: at once, and recorded as a task ---- */
-#define DEPLOY_JSON_MAX (64 * KIB) /* of tolerations, of an affinity */
+#define SPINAPP_CPU_LIMIT      "500m"
+#define SPINAPP_CPU_REQUEST    "100m"
+#define SPINAPP_MEMORY_LIMIT   "500Mi"
+#define SPINAPP_MEMORY_REQUEST "400Mi"
+#define DEPLOY_JSON_MAX        (64 * KIB) /* of tolerations, of an affinity */
 struct spinapp {
     struct str name, namespace_; /* DNS labels */
     struct str image;
     int64_t replicas;
     bool autoscaling, use_spot, bare; /* bare: image, executor and replicas only (a scaffold) */
+    struct str component;             /* the only one that runs; p NULL: all */
     struct str service_account, function_id;                         /* p NULL: none */
     struct str cpu_limit, memory_limit, cpu_request, memory_request; /* p NULL: the defaults */
     struct str tolerations, affinity;                                /* JSON text; p NULL: none */
@@ -103,11 +116,15 @@ struct spinapp {
 /* The manifest as JSON. */
 struct json_w;
 void spinapp_write(struct json_w *w, const struct spinapp *app);
+/* Where its pods may run: a piece of its Deployment, as a SpinApp has no field for it. */
+bool spinapp_schedules(const struct spinapp *app);
+void spinapp_write_scheduling(struct json_w *w, const struct spinapp *app);
 
 enum service_status { SERVICE_FOUND, SERVICE_PENDING, SERVICE_NOT_FOUND };
 struct deployed {
     enum service_status service;
-    char endpoint[256]; /* "" where there is none */
+    char endpoint[256];         /* "" where there is none */
+    char error[ERROR_TEXT_MAX]; /* what could not be done though it is deployed; "" */
 };
 /* ERR_INVALID (field "namespace": unknown; what the cluster refuses), ERR_UNAVAILABLE (no cluster
  * is configured, it does not answer), ERR_FORBIDDEN. */
