@@ -2,9 +2,12 @@
 """npm's swagger-client against kiln, from documents that others wrote (tests/specs): every operation
 of them is called, and what comes back is what they promise."""
 
+import http.server
 import json
 import subprocess
+import threading
 
+import harness
 import jsonschema
 import pytest
 import yaml
@@ -241,17 +244,75 @@ def blue_builder(c):
     assert made["success"] and "kind: SpinApp" in made["yaml_content"]
 
 
-def blue_deploy(c, cluster):
-    """To an API server that has the namespace."""
+class Cluster(http.server.BaseHTTPRequestHandler):
+    """As much of an API server as a deployment asks: one namespace, and it keeps what it is given.
+    (The tests of deployments have one that checks what it is sent.)"""
+
+    protocol_version = "HTTP/1.1"
+    kept = {}
+
+    def answer(self, status, what):
+        body = json.dumps(what).encode()
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def do_GET(self):
+        path = self.path.split("?")[0]
+        name = path.rsplit("/", 1)[1]
+        if path == "/api/v1/namespaces/team" or path == "/api/v1/namespaces/team/services/greetapp":
+            self.answer(200, {"kind": "Object", "apiVersion": "v1", "metadata": {"name": name}})
+        else:
+            self.answer(404, {"kind": "Status", "apiVersion": "v1", "status": "Failure",
+                              "reason": "NotFound", "code": 404, "message": "not found"})
+
+    def do_PATCH(self):
+        sent = yaml.safe_load(self.rfile.read(int(self.headers["Content-Length"])))
+        self.kept[self.path.split("?")[0]] = sent
+        self.answer(200, sent)
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture
+def cluster(folder):
+    """A kubeconfig that leads to a Cluster."""
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Cluster)
+    Cluster.kept.clear()
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    file = folder / "kubeconfig"
+    file.write_text(yaml.safe_dump({
+        "apiVersion": "v1", "kind": "Config", "current-context": "here",
+        "clusters": [{"name": "c", "cluster": {
+            "server": f"http://127.0.0.1:{server.server_address[1]}"}}],
+        "users": [{"name": "u", "user": {"token": "a-token-of-the-cluster"}}],
+        "contexts": [{"name": "here", "context": {"cluster": "c", "user": "u"}}]}))
+    harness.own(folder)
+    yield file
+    server.shutdown()
+    server.server_close()
+
+
+def blue_deploy(c):
     made = c.call("post", "/api/v1/deploy", body={
-        "namespace": cluster.namespace, "image_ref": "127.0.0.1:5000/greet:v1",
-        "app_name": "Greet-App", "enable_autoscaling": False, "replicas": 1, "use_spot": False},
-        status=200)
-    assert made["app_name"] == "greetapp" and made["namespace"] == cluster.namespace
+        "namespace": "team", "image_ref": "127.0.0.1:5000/greet:v1", "app_name": "Greet-App",
+        "enable_autoscaling": False, "replicas": 1, "use_spot": False}, status=200)
+    assert (made["app_name"], made["namespace"], made["service_name"], made["service_status"]) == (
+        "greetapp", "team", "greetapp", "found")
+    sent = Cluster.kept["/apis/core.spinkube.dev/v1alpha1/namespaces/team/spinapps/greetapp"]
+    assert (sent["kind"], sent["spec"]["image"]) == ("SpinApp", "127.0.0.1:5000/greet:v1")
 
 
-def test_blue(client):
-    c = client("blue-faas.json")
-    blue_functions(c)
-    blue_builder(c)
+def test_blue(start, cluster):
+    server = start("--kubeconfig", str(cluster), auth=False)
+    c = Client("blue-faas.json", server.url)
+    try:
+        blue_functions(c)
+        blue_builder(c)
+        blue_deploy(c)
+    finally:
+        c.close()
     c.assert_whole()
