@@ -77,6 +77,8 @@ static void put(char *to, size_t size, struct str s) {
 
 /* Takes "@digest" and ":tag" off the end of *S. */
 static int take_suffixes(struct str *s, struct image_ref *ret, struct error *err) {
+    if (!s->p)
+        return 0;
     const char *at = memchr(s->p, '@', s->len);
     if (at) {
         struct str digest = str_n(at + 1, s->len - (size_t)(at + 1 - s->p));
