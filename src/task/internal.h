@@ -17,7 +17,6 @@
 struct builder {
     struct builder_config config;
     char *s3_bucket;
-    char *data_dir;
     char *artifacts; /* DATA/artifacts */
     char *kubeconfig, *registry_auth;
     struct loop *home; /* loops[0]: what follows belongs to it */

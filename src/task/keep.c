@@ -37,8 +37,7 @@ static int count(const char *folder, uint32_t *ret, struct error *err) {
 }
 
 static int write_it(struct keep *k, struct error *err) {
-    const char *data = k->builder->data_dir;
-    cleanup_free char *all = x_asprintf("%s/scaffolds", data);
+    cleanup_free char *all = x_asprintf("%s/scaffolds", k->builder->artifacts);
     cleanup_free char *folder = x_asprintf("%s/%s", all, k->workspace);
     cleanup_free char *file = x_asprintf("%s/%s", folder, k->name);
     uint32_t n = 0;
@@ -49,7 +48,7 @@ static int write_it(struct keep *k, struct error *err) {
                          SCAFFOLDS_MAX);
     if (task_write_file(file, str_of(k->text), err) < 0)
         return -1;
-    k->path = x_asprintf("scaffolds/%s/%s", k->workspace, k->name);
+    k->path = x_asprintf("artifacts/scaffolds/%s/%s", k->workspace, k->name);
     return 0;
 }
 

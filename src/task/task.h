@@ -89,9 +89,9 @@ bool task_source_id(struct str path, char ret[TASK_ID_LEN + 1]);
 /* A registry as a client writes it: host[:port][/path], "https://" before it is left out. */
 int task_check_push(const struct task_push *p, struct error *err);
 
-/* Keeps a manifest that somebody asked for under DATA/scaffolds/<workspace>/NAME: *RET_PATH is
- * that, relative to the data folder, and borrowed. NAME: letters, digits, '-', '_', '.'; at most
- * SCAFFOLDS_MAX of a workspace (ERR_QUOTA); one of the same name is replaced. */
+/* Keeps a manifest that somebody asked for under DATA/artifacts/scaffolds/<workspace>/NAME:
+ * *RET_PATH is that, relative to the data folder, and borrowed. NAME: letters, digits, '-', '_',
+ * '.'; at most SCAFFOLDS_MAX of a workspace (ERR_QUOTA); one of the same name is replaced. */
 #define SCAFFOLDS_MAX 1000u
 void builder_keep(struct builder *t, struct loop *loop, struct str workspace, struct str name,
                   struct str text,

@@ -384,7 +384,6 @@ static int read_open(struct store *s, void *arg, struct error *err) {
 int builder_new(const struct builder_config *config, struct builder **ret, struct error *err) {
     struct builder *t = x_alloc(sizeof *t);
     t->config = *config;
-    t->data_dir = x_strdup(config->data_dir);
     t->artifacts = x_asprintf("%s/artifacts", config->data_dir);
     t->kubeconfig = config->kubeconfig ? x_strdup(config->kubeconfig) : NULL;
     t->registry_auth = config->registry_auth ? x_strdup(config->registry_auth) : NULL;
@@ -454,7 +453,6 @@ void builder_free(struct builder *t) {
     for (size_t i = 0; i < ARRAY_LEN(lists); i++)
         for (struct list *node; (node = list_shift(lists[i]));)
             job_free(list_entry(node, struct job, link));
-    free(t->data_dir);
     free(t->artifacts);
     free(t->kubeconfig);
     free(t->s3_bucket);
