@@ -132,6 +132,7 @@ static void answer(struct engine_call *call, enum double_mode mode) {
                               .cold = false,
                               .queued_us = 5,
                               .running_us = 1000,
+                              .body_kind = WIRE_BODY_JSON,
                               .body = call->body,
                               .headers = wire_open(str_n(headers, sizeof headers - 1))};
     if (mode == DOUBLE_BUSY) {
