@@ -20,7 +20,7 @@ ALLOWED = {
     "store": ["base", "json", "loop", "model"],
     "engine": ["base", "loop", "wire", "model", "sandbox/cgroup.h", "sandbox/launch.h",
                "egress/egress.h"],
-    "oci": ["base", "json", "wire", "model"],
+    "oci": ["base", "json", "wire", "model", "sandbox/sandbox.h"],
     "core": ["base", "json", "loop", "remote", "model", "store/store.h", "engine/engine.h",
              "oci/oci.h"],
     "invoke": ["base", "json", "http", "model", "core"],

@@ -16,7 +16,7 @@ struct cached_image {
     uint64_t used_ns;
 };
 struct oci {
-    char *dir, *auth_file, *no_auth_file;
+    char *dir, *lib_dir, *auth_file, *no_auth_file;
     uint32_t uid_base;
     uint64_t image_max, cache_max;
     pthread_mutex_t lock;
@@ -70,7 +70,8 @@ struct fetch {
 /* The raw manifest that F->ref names. */
 int skopeo_manifest(const struct fetch *f, struct buf *out, struct error *err);
 int skopeo_copy(const struct fetch *f, const char *to_dir, struct error *err);
-int umoci_unpack(const struct fetch *f, const char *layout, const char *bundle, struct error *err);
+/* TEMP/layout to TEMP/bundle. */
+int umoci_unpack(const struct fetch *f, const char *temp, struct error *err);
 void remove_tree(const char *path);
 
 /* ---- cache.c ---- */

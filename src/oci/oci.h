@@ -36,6 +36,7 @@
 
 struct oci_config {
     const char *dir;       /* made where it is not there; its parent is */
+    const char *lib_dir;   /* kiln-unpack stands here */
     const char *auth_file; /* docker's config.json form, 0600; or NULL */
     uint32_t uid_base;     /* as root: ids of an image begin here; 0: all are ours */
     uint64_t image_max;    /* bytes of one image, unpacked */

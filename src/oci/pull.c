@@ -43,6 +43,7 @@ int oci_new(const struct oci_config *config, struct oci **ret, struct error *err
         return -1;
     struct oci *o = x_alloc(sizeof *o);
     o->dir = x_strdup(config->dir);
+    o->lib_dir = x_strdup(config->lib_dir);
     o->auth_file = config->auth_file ? x_strdup(config->auth_file) : NULL;
     o->uid_base = config->uid_base;
     o->image_max = config->image_max;
@@ -66,6 +67,7 @@ void oci_free(struct oci *o) {
     pthread_cond_destroy(&o->pulled);
     pthread_mutex_destroy(&o->lock);
     free(o->dir);
+    free(o->lib_dir);
     free(o->auth_file);
     free(o->no_auth_file);
     free(o);
@@ -214,7 +216,7 @@ static int arrange(struct fetch *f, const char *temp, uint64_t *bytes, struct er
     *bytes = sum.bytes;
     say(f->pull, "unpacked: %llu KiB, %llu entries", (unsigned long long)(sum.bytes / KIB),
         (unsigned long long)sum.files);
-    if (umoci_unpack(f, layout, bundle, err) < 0)
+    if (umoci_unpack(f, temp, err) < 0)
         return -1;
     int r = file_read_all(runtime_path, OCI_MANIFEST_MAX, &runtime);
     if (r < 0)
@@ -235,6 +237,9 @@ static int fetch(struct fetch *f, struct error *err) {
     if (mkdir(temp, 0700) < 0)
         return error_errno(err, -errno, "cannot make a folder for the image");
     int r = arrange(f, temp, &bytes, err);
+    /* while it was unpacked the folder was of who did that */
+    if (r == 0 && f->o->uid_base && chown(temp, geteuid(), getegid()) < 0)
+        r = error_errno(err, -errno, "cannot take the image's folder back");
     if (r == 0 && chmod(temp, 0755) < 0)
         r = error_errno(err, -errno, "cannot open the image's folder to its users");
     if (r == 0)

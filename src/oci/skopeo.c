@@ -116,9 +116,13 @@ static const char *auth_file(const struct fetch *f) {
     return f->o->auth_file ? f->o->auth_file : f->o->no_auth_file;
 }
 
+/* As an ordinary user skopeo remembers what it saw where: below our own folder, not in $HOME. */
 static int skopeo(const struct fetch *f, const char *const *argv, uint32_t ms, size_t output_max,
                   struct buf *out, struct error *err) {
-    struct child_spec spec = {.argv = argv, .deadline_ms = ms, .output_max = output_max};
+    cleanup_free char *data = x_asprintf("XDG_DATA_HOME=%s/.skopeo", f->o->dir);
+    const char *env[] = {data, NULL};
+    struct child_spec spec = {
+        .argv = argv, .env = env, .deadline_ms = ms, .output_max = output_max};
     struct child_result r;
     if (run(f, &spec, &r, err) < 0)
         return -1;
@@ -155,19 +159,34 @@ int skopeo_copy(const struct fetch *f, const char *to_dir, struct error *err) {
 
 /* ---- umoci ---- */
 
-int umoci_unpack(const struct fetch *f, const char *layout, const char *bundle,
-                 struct error *err) {
-    char uid_map[48], gid_map[48];
-    cleanup_free char *image = x_asprintf("%s:image", layout);
-    (void)snprintf(uid_map, sizeof uid_map, "--uid-map=0:%u:65536", f->o->uid_base);
-    (void)snprintf(gid_map, sizeof gid_map, "--gid-map=0:%u:65536", f->o->uid_base);
-    const char *mapped[] = {"umoci", "unpack", "--image", image, uid_map, gid_map, bundle, NULL};
+/* As root the layout is given to the ids that it is unpacked as: kiln-unpack has no others. */
+static int give_away(const struct fetch *f, const char *temp, struct error *err) {
+    char owner[32];
+    (void)snprintf(owner, sizeof owner, "%u:%u", f->o->uid_base, f->o->uid_base);
+    const char *argv[] = {"chown", "-R", "-h", owner, "--", temp, NULL};
+    struct child_spec spec = {.argv = argv};
+    struct child_result r;
+    if (run(f, &spec, &r, err) < 0)
+        return -1;
+    bool ok = child_ok(&r);
+    child_result_done(&r);
+    return ok ? 0 : error_set(err, ERR_INTERNAL, "the image's folder cannot be given away");
+}
+
+int umoci_unpack(const struct fetch *f, const char *temp, struct error *err) {
+    char base[16], said[300];
+    cleanup_free char *image = x_asprintf("%s/layout:image", temp);
+    cleanup_free char *bundle = x_asprintf("%s/bundle", temp);
+    cleanup_free char *confined = x_asprintf("%s/kiln-unpack", f->o->lib_dir);
+    (void)snprintf(base, sizeof base, "%u", f->o->uid_base);
+    const char *mapped[] = {confined, base, temp, NULL};
     const char *ours[] = {"umoci", "unpack", "--rootless", "--image", image, bundle, NULL};
     struct child_spec spec = {.argv = f->o->uid_base ? mapped : ours,
                               .deadline_ms = OCI_UNPACK_MS,
                               .file_bytes_max = f->o->image_max};
     struct child_result r;
-    char said[300];
+    if (f->o->uid_base && give_away(f, temp, err) < 0)
+        return -1;
     if (run(f, &spec, &r, err) < 0)
         return -1;
     bool ok = child_ok(&r);

@@ -211,6 +211,7 @@ static int open_images(struct server *sv, struct error *err) {
     const struct settings *s = sv->settings;
     bool range = idmap_range_possible((uint32_t)s->uid_base);
     struct oci_config config = {.dir = sv->paths.images,
+                                .lib_dir = sv->paths.lib,
                                 .auth_file = s->registry_auth,
                                 .uid_base = range ? (uint32_t)s->uid_base : 0,
                                 .image_max = s->image_max,

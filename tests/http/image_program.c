@@ -87,8 +87,9 @@ static void escape(void) {
 static void grow(void) {
     for (;;) {
         char *p = malloc(1 << 20);
-        if (p)
-            memset(p, 1, 1 << 20);
+        if (!p)
+            exit(12);
+        memset(p, 1, 1 << 20);
     }
 }
 
