@@ -18,13 +18,64 @@ struct iron_call {
 
 /* ---- in ---- */
 
-/* "App not found" before "Route not found on that application", as the original looked. */
-static int find_function(struct request *r, struct str *ret_path, struct error *err) {
+/* A route whose path ends in a segment that begins with '*' has all that is below the rest of its
+ * path, where there is no route for it. */
+struct below {
+    struct str path;        /* that was asked for */
+    struct function *found; /* a reference */
+    size_t len;             /* of its path before the last '/' */
+};
+
+static bool look_below(void *arg, const struct function *f) {
+    struct below *b = arg;
+    const char *slash = f->title && f->title[0] == '/' ? strrchr(f->title, '/') : NULL;
+    if (!slash || slash[1] != '*')
+        return true;
+    struct str above = str_n(f->title, (size_t)(slash - f->title));
+    bool fits =
+        str_starts(b->path, above) && (b->path.len == above.len || b->path.p[above.len] == '/');
+    if (!fits || (b->found && above.len <= b->len))
+        return true;
+    function_unref(b->found);
+    b->found = function_ref((struct function *)(uintptr_t)f);
+    b->len = above.len;
+    return true;
+}
+
+/* "App not found" before "Route not found on that application", as the original looked. PARAM is
+ * what such a route has below itself, p NULL where there is none. */
+static int find_function(struct request *r, struct str *ret_path, struct str *ret_param,
+                         struct error *err) {
+    *ret_param = STR_NULL;
     if (iron_route(r, ret_path, err) == 0)
         return 0;
-    if (strcmp(err->field, "function") == 0)
-        (void)iron_fail(err, ERR_NOT_FOUND, "Route not found on that application", NULL);
-    return -1;
+    if (strcmp(err->field, "function") != 0)
+        return -1;
+    struct below below = {.path = *ret_path};
+    core_functions_each(r->core, r->workspace, r->params[IRON_APP], look_below, &below);
+    if (!below.found)
+        return iron_fail(err, ERR_NOT_FOUND, "Route not found on that application", NULL);
+    r->function = below.found;
+    *ret_param = str_n(ret_path->p + below.len, ret_path->len - below.len);
+    if (below.found->image) /* a container is told its route */
+        *ret_path = str_of(below.found->title);
+    return 0;
+}
+
+/* x-kiln-param-<name>, in lower case as all names of headers. */
+static void add_param(struct engine_input *in, const struct function *f, struct str param,
+                      struct arena *a) {
+    const char *name = strrchr(f->title, '*') + 1;
+    size_t begin = sizeof(IRON_HEADER_PARAM) - 1, len = strlen(name);
+    char *header = arena_alloc(a, begin + len);
+    if (!header || len == 0)
+        return;
+    memcpy(header, IRON_HEADER_PARAM, begin);
+    for (size_t i = 0; i < len; i++)
+        header[begin + i] =
+            (char)(name[i] >= 'A' && name[i] <= 'Z' ? name[i] - 'A' + 'a' : name[i]);
+    if (http_is_token(str_n(header, begin + len)))
+        engine_input_header(in, str_n(header, begin + len), param.len ? param : STR("/"));
 }
 
 static struct str full_url(const struct request *r, struct arena *a) {
@@ -50,7 +101,7 @@ static int read_body(struct request *r, struct str *ret, struct error *err) {
     return ret->len || !by_query ? 0 : request_query(r, "payload", ret, err);
 }
 
-static int encode(struct request *r, struct core_call *call, struct error *err) {
+static int encode(struct request *r, struct core_call *call, struct str param, struct error *err) {
     struct http_call *http = r->call;
     struct engine_input *in = &call->input;
     if (invoke_input_query(in, http->head.query, &http->arena, err) < 0)
@@ -58,6 +109,8 @@ static int encode(struct request *r, struct core_call *call, struct error *err) 
     engine_input_headers(in);
     invoke_input_headers(in, &http->head, INVOKE_PRIVATE);
     engine_input_header(in, STR(IRON_HEADER_URL), full_url(r, &http->arena));
+    if (param.p)
+        add_param(in, r->function, param, &http->arena);
     if (engine_input_end(in) == 0)
         return 0;
     return error_set(err, ERR_TOO_LARGE, "headers and query are over %zu bytes or %d entries",
@@ -66,8 +119,8 @@ static int encode(struct request *r, struct core_call *call, struct error *err) 
 
 static int prepare(struct request *r, struct core_call *call, struct error *err) {
     struct http_call *http = r->call;
-    struct str path, body;
-    if (find_function(r, &path, err) < 0 || read_body(r, &body, err) < 0)
+    struct str path, param, body;
+    if (find_function(r, &path, &param, err) < 0 || read_body(r, &body, err) < 0)
         return -1;
     enum wire_body kind = invoke_body_kind(http_head_get(&http->head, "content-type"), body);
     call->queue_unbuilt = r->function->async;
@@ -76,7 +129,7 @@ static int prepare(struct request *r, struct core_call *call, struct error *err)
         return -1;
     call->source = r->function->async ? SOURCE_ASYNC : SOURCE_SYNC;
     call->body = body;
-    if (encode(r, call, err) == 0)
+    if (encode(r, call, param, err) == 0)
         return 0;
     core_call_done(call);
     return -1;

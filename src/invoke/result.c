@@ -105,7 +105,10 @@ const char *invoke_cause(enum error_code code) {
 #define RETRY_AFTER_S 1 /* a full queue empties in about the time of a call */
 
 void invoke_error(const struct engine_result *r, struct error *err) {
-    (void)error_set(err, r->cause, "%s", r->error_text ? r->error_text : "the call failed");
+    const char *text = r->error_text;
+    if (!text || !text[0]) /* raise MemoryError: its name says it all */
+        text = r->error_type && r->error_type[0] ? r->error_type : "the call failed";
+    (void)error_set(err, r->cause, "%s", text);
     if (r->cause == ERR_BUSY || r->cause == ERR_UNAVAILABLE)
         err->retry_after_s = RETRY_AFTER_S;
 }

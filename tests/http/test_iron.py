@@ -507,6 +507,11 @@ def test_a_function_that_takes_too_much_memory(iron):
     assert reply.json["error"]["message"]
 
 
+def test_a_failure_without_words_says_its_name(iron):
+    path = iron.code("def handler(event):\n    raise LookupError()\n")
+    refused(iron("POST", f"/r/app{path}"), 500, "LookupError")
+
+
 def test_config_is_environment(iron):
     code = ("import os\ndef handler(event):\n"
             "    return {k: os.environ.get(k) for k in ('A', 'B', 'C')}\n")
