@@ -460,7 +460,7 @@ except Err as e:
 store.set("k0", b"")
 store.set("again", bytes(1 << 19))
 return reply([n, why, len(store.get_keys())])
-""", timeout=60)
+""", timeout=60, resources={"memory": "1Gi"})  # freed memory is kept by sanitizers
     assert ask(server) == [63, "Error_StoreTableFull()", 64]
 
 
