@@ -30,7 +30,7 @@ static int job_run(struct store_job *job, struct store *s, struct error *err) {
         return error_field(err, ERR_NOT_FOUND, "function", "the function was deleted");
     if (op->trigger_no && store_trigger_run(s, op->trigger_no, op->due_us, err) < 0)
         return -1;
-    if (op->row.takers == ASYNC_PULLERS && tasks_admit(op->core, s, err) < 0)
+    if (op->row.takers == ASYNC_PULLERS && tasks_admit(op->core, s, op->row.input.len, err) < 0)
         return -1;
     return store_async_insert(s, &op->row, err);
 }

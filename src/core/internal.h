@@ -39,6 +39,7 @@
 #define CODE_CHECKS_WAITING_MAX 256u /* and those that wait for one to end */
 #define CALL_BUILD_WAIT_MS    30000u /* a call waits this long for a first build */
 #define ASYNC_PENDING_MAX     1000000 /* queued calls, whole server; and as many for pullers only */
+#define TASKS_BYTES_MAX       (1 * GIB) /* inputs that wait for pullers */
 #define ASYNC_FETCH_MAX       16u    /* calls of a function fetched at once */
 #define ASYNC_FETCH_BYTES     (4 * MIB)
 #define ASYNC_RETRY_FIRST_MS  100u /* first pause after "busy" */
@@ -444,12 +445,14 @@ void async_resting_wake(struct core_loop *cl, uint64_t now_ns);
 /* ---- tasks.c ---- */
 struct tasks {
     struct loop_timer timer; /* on loops[0]: the reservation that ends next */
-    uint64_t open;           /* for pullers only; store thread; may be too high, never too low */
+    /* Those for pullers only, and their inputs together; store thread; may be too high, never too
+     * low. */
+    uint64_t open, open_bytes;
     uint64_t recount_ns;
 };
 enum async_takers tasks_takers(const struct function *f);
 /* On the store thread: is there room for one more that only pullers take? */
-int tasks_admit(struct core *c, struct store *s, struct error *err);
+int tasks_admit(struct core *c, struct store *s, uint64_t bytes, struct error *err);
 void tasks_init(struct core *c);
 void tasks_start(struct core *c);
 

@@ -17,21 +17,26 @@ enum async_takers tasks_takers(const struct function *f) {
     return f->image ? ASYNC_BOTH : ASYNC_WORKERS;
 }
 
-/* The number in memory is never too low; where it says that there is no room the store is asked
- * what is left of them, now and then. */
-int tasks_admit(struct core *c, struct store *s, struct error *err) {
+/* What is known in memory is never too low; where it says that there is no room, the store is asked
+ * what is left, now and then. */
+static bool has_room(const struct tasks *t) {
+    return t->open < ASYNC_PENDING_MAX && t->open_bytes < TASKS_BYTES_MAX;
+}
+
+int tasks_admit(struct core *c, struct store *s, uint64_t bytes, struct error *err) {
     struct tasks *t = &c->tasks;
     uint64_t now = clock_mono_ns();
-    if (t->open >= ASYNC_PENDING_MAX && now >= t->recount_ns) {
-        if (store_task_count(s, &t->open, err) < 0)
+    if (!has_room(t) && now >= t->recount_ns) {
+        if (store_task_count(s, &t->open, &t->open_bytes, err) < 0)
             return -1;
         t->recount_ns = now + RECOUNT_EVERY_S * NS_PER_S;
     }
-    if (t->open < ASYNC_PENDING_MAX) {
+    if (has_room(t)) {
         t->open++;
+        t->open_bytes += bytes;
         return 0;
     }
-    error_set(err, ERR_BUSY, "%d tasks wait already for somebody to take them", ASYNC_PENDING_MAX);
+    error_set(err, ERR_BUSY, "too many tasks wait already for somebody to take them");
     err->retry_after_s = RECOUNT_EVERY_S;
     return -1;
 }
@@ -103,7 +108,9 @@ static void expire_start(struct core *c) {
 }
 
 static void timer_fire(struct loop_timer *timer) {
-    expire_start(container_of(timer, struct core, tasks.timer));
+    struct core *c = container_of(timer, struct core, tasks.timer);
+    if (!atomic_load(&c->draining))
+        expire_start(c);
 }
 
 void tasks_init(struct core *c) {

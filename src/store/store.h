@@ -76,7 +76,8 @@ int store_workspace_insert(struct store *s, struct workspace *w /* sets no; id N
 /* Makes it where there is none: 1 with *RET, 0, -1. The same for projects. */
 int store_workspace_ensure(struct store *s, const char *id, int64_t at_us, struct workspace *ret,
                            struct error *err);
-int store_workspace_update(struct store *s, const struct workspace *w, struct error *err);
+/* By id; name and description stay where they are NULL. W is then the whole. */
+int store_workspace_update(struct store *s, struct workspace *w, struct error *err);
 /* With its projects and functions. */
 int store_workspace_delete(struct store *s, const char *id, struct error *err);
 /* All, at start-up; the contents pass to the visitor. */
@@ -241,7 +242,8 @@ int store_task_expire(struct store *s, int64_t now_us,
  * ERR_CONFLICT: not handed out, or to somebody else since. */
 int store_task_end(struct store *s, const struct async_call *c, int64_t since_us,
                    struct error *err);
-int store_task_count(struct store *s, uint64_t *ret, struct error *err); /* ASYNC_PULLERS, open */
+/* Open ones of ASYNC_PULLERS, and their inputs together. */
+int store_task_count(struct store *s, uint64_t *ret_n, uint64_t *ret_bytes, struct error *err);
 
 /* jobs: calls with a number (core_job_no()). Queued ones stand with the async calls from acceptance
  * to retention; the others are records and executions of history. */
@@ -274,9 +276,10 @@ int store_builder_each(struct store *s, const char *workspace, uint32_t before_n
 int store_builder_open(struct store *s, void (*visit)(void *arg, struct task *t), void *arg,
                        struct error *err);
 /* Ended ones go that are older than BEFORE_US, or beyond the newest KEEP of their workspace; at
- * most SLICE; GONE is told each id. */
+ * most SLICE; GONE is told each. */
 int store_builder_trim(struct store *s, int64_t before_us, uint32_t keep, uint32_t slice,
-                       void (*gone)(void *arg, struct str id), void *arg, struct error *err);
+                       void (*gone)(void *arg, struct str id, struct str workspace), void *arg,
+                       struct error *err);
 
 /* history: records, newest first */
 int store_invocations_append(struct store *s, const struct invocation *v, size_t n,

@@ -810,7 +810,7 @@ static int pulled_tasks_body(struct store *s, void *arg, struct error *err) {
     struct call_log l = {0};
     struct async_call c[4];
     int64_t next = -1;
-    uint64_t n;
+    uint64_t n, bytes;
     const enum async_takers takers[4] = {ASYNC_WORKERS, ASYNC_BOTH, ASYNC_PULLERS, ASYNC_PULLERS};
     OK(make_function(s, "f", &no, err));
     for (size_t i = 0; i < 4; i++) {
@@ -821,8 +821,8 @@ static int pulled_tasks_body(struct store *s, void *arg, struct error *err) {
                                    .workspace = "w"};
         OK(store_async_insert(s, &c[i], err));
     }
-    OK(store_task_count(s, &n, err));
-    CHECK(n == 2);
+    OK(store_task_count(s, &n, &bytes, err));
+    CHECK(n == 2 && bytes == 20);
     OK(store_async_pending(s, no, 0, 9, 1000, note_call, &l, err));
     CHECK(l.n == 2); /* workers see their own and what is for both */
     l.n = 0;
@@ -878,8 +878,8 @@ static int pulled_tasks_body(struct store *s, void *arg, struct error *err) {
     OK(store_task_take(s, 9, 1000, TASK_MS, TASK_MS + 300, note_call, &l, err));
     CHECK(l.n == 1 && memcmp(&l.ids[0], &c[3].id, 16) == 0);
     OK(store_function_delete(s, no, err));
-    OK(store_task_count(s, &n, err));
-    CHECK(n == 0);
+    OK(store_task_count(s, &n, &bytes, err));
+    CHECK(n == 0 && bytes == 0);
     return 0;
 }
 
