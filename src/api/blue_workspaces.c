@@ -239,12 +239,11 @@ void op_blue_create_workspace(struct request *r) {
 
 void op_blue_update_workspace(struct request *r) {
     cleanup_json struct json *o = NULL;
-    struct workspace w;
+    struct workspace w = {0};
     struct str name = STR_NULL;
     struct blue_check c;
     struct error err;
-    if (!core_workspace(r->core, r->workspace, &w)) {
-        (void)error_field(&err, ERR_NOT_FOUND, "workspace", "Workspace not found");
+    if (blue_workspace(r, &err) < 0) {
         request_fail(r, &err);
         return;
     }
@@ -257,6 +256,7 @@ void op_blue_update_workspace(struct request *r) {
         return;
     }
     blue_check_done(&c);
+    field_set(&w.id, r->workspace);
     if (name.p)
         field_set(&w.name, name);
     core_workspace_update(r->core, r->loop, &r->who, &w, on_changed, showing_new(r, 200));

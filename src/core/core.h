@@ -104,8 +104,9 @@ void core_workspace_create(struct core *c, struct loop *loop, const struct princ
                            void (*done)(void *arg, const struct error *err,
                                         const struct workspace *w),
                            void *arg);
+/* By id; its name and description stay where they are NULL. */
 void core_workspace_update(struct core *c, struct loop *loop, const struct principal *who,
-                           struct workspace *w /* contents taken; by id */,
+                           struct workspace *w /* contents taken */,
                            void (*done)(void *arg, const struct error *err,
                                         const struct workspace *w),
                            void *arg);

@@ -14,11 +14,12 @@ struct workspace_change {
     void *arg;
 };
 
-static int check(const struct workspace *w, struct error *err) {
+static int check(const struct workspace *w, bool fresh, struct error *err) {
     if (w->id && check_name(str_of(w->id), "id", err) < 0)
         return -1;
     struct str name = str_of(w->name);
-    if (name.len == 0 || name.len > TITLE_MAX_LEN || !str_is_utf8(name))
+    bool given = fresh || name.p;
+    if (given && (name.len == 0 || name.len > TITLE_MAX_LEN || !str_is_utf8(name)))
         return error_field(err, ERR_INVALID, "name", "name must be 1 to %d bytes of UTF-8",
                            TITLE_MAX_LEN);
     if (w->description && strlen(w->description) > DESCRIPTION_MAX)
@@ -90,7 +91,7 @@ void core_workspace_create(
     op->ch.run = create_run;
     op->ch.publish = create_publish;
     op->w.created_us = op->w.updated_us = core_stamp(c);
-    start(op, check(&op->w, &err) == 0, &err);
+    start(op, check(&op->w, true, &err) == 0, &err);
 }
 
 /* ---- update ---- */
@@ -113,7 +114,7 @@ void core_workspace_update(
     op->ch.run = update_run;
     op->ch.publish = update_publish;
     op->w.updated_us = core_stamp(c);
-    start(op, check(&op->w, &err) == 0, &err);
+    start(op, check(&op->w, false, &err) == 0, &err);
 }
 
 /* ---- delete: one transaction; changes of its functions that come after find nothing ---- */

@@ -7,8 +7,9 @@ static const char INSERT[] = "INSERT INTO workspaces (id, name, description, cre
 static const char SET_ID[] = "UPDATE OR IGNORE workspaces SET id = ? WHERE no = ?";
 static const char ENSURE[] = "INSERT OR IGNORE INTO workspaces (id, name, created_us, updated_us)"
                              " VALUES (?1, ?1, ?2, ?2)";
-static const char UPDATE[] = "UPDATE workspaces SET name = ?, description = ?, updated_us = ?"
-                             " WHERE id = ?";
+static const char UPDATE[] = "UPDATE workspaces SET name = coalesce(?, name),"
+                             " description = coalesce(?, description), updated_us = ? WHERE id = ?"
+                             " RETURNING no, name, description, created_us";
 static const char DELETE[] = "DELETE FROM workspaces WHERE id = ?";
 static const char DELETE_PROJECTS[] = "DELETE FROM projects WHERE workspace = ?";
 static const char DELETE_TASKS[] = "DELETE FROM tasks WHERE workspace = ?";
@@ -73,15 +74,24 @@ static int no_such_workspace(struct error *err) {
     return error_field(err, ERR_NOT_FOUND, "workspace", "there is no such workspace");
 }
 
-int store_workspace_update(struct store *s, const struct workspace *w, struct error *err) {
+int store_workspace_update(struct store *s, struct workspace *w, struct error *err) {
     cleanup_query struct query q = query_write(s, STORE_STATE, UPDATE);
     bind_text(&q, w->name);
     bind_text(&q, w->description);
     bind_int(&q, w->updated_us);
     bind_text(&q, w->id);
-    if (query_run(&q, err) < 0)
-        return -1;
-    return query_changes(&q) ? 0 : no_such_workspace(err);
+    int rc = query_step(&q, err);
+    if (rc <= 0)
+        return rc < 0 ? -1 : no_such_workspace(err);
+    struct workspace now = {.no = read_u32(&q), .id = w->id, .updated_us = w->updated_us};
+    now.name = read_text(&q);
+    now.description = read_text(&q);
+    now.created_us = read_int(&q);
+    query_reset(&q); /* it held their text */
+    w->id = NULL;
+    workspace_done(w);
+    *w = now;
+    return 0;
 }
 
 /* Rows gone, or -1. */

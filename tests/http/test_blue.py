@@ -688,6 +688,15 @@ def test_default_limits_of_logs(server, ws):
     assert (len(reply.json["logs"]), reply.json["total"]) == (50, 101)
 
 
+def test_changes_of_a_workspace_at_the_same_time(server, ws):
+    with concurrent.futures.ThreadPoolExecutor(4) as pool:
+        got = list(pool.map(lambda c: blue(server, "PATCH", f"/{ws}", c).status,
+                            [{"name": "both"}, {"description": "are there"}] * 4))
+    assert set(got) == {200}
+    now = blue(server, "GET", f"/{ws}").json
+    assert (now["name"], now["description"]) == ("both", "are there")
+
+
 def test_changes_at_the_same_time_are_all_there(server, ws):
     f = make(server, ws)
     path = f"/{ws}/functions/{f['id']}"

@@ -123,6 +123,15 @@ static void test_made_and_changed(void **state) {
     assert_string_equal(ws.name, "new");
     assert_string_equal(ws.description, "words");
     workspace_done(&ws);
+    ws = (struct workspace){.id = x_strdup("mine"), .name = x_strdup("newer")};
+    g.over = false;
+    core_workspace_update(w.core, w.loops[1], &w.admin, &ws, on_workspace, &g);
+    world_until(&w, &g.over);
+    assert_true(core_workspace(w.core, STR("mine"), &ws));
+    assert_string_equal(ws.name, "newer");
+    assert_string_equal(ws.description, "words"); /* not said: stays */
+    assert_int_not_equal(ws.created_us, 0);
+    workspace_done(&ws);
     assert_int_equal(workspaces(), 3);
 }
 
