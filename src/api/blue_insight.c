@@ -263,6 +263,7 @@ void op_blue_get_loki_logs(struct request *r) {
     blue_query_int(&c, r, "limit", 1, LINES_MAX, &limit);
     if (blue_refused(&c, r))
         return;
+    blue_check_done(&c);
     if (blue_function_anywhere(r, &err) < 0)
         request_fail(r, &err);
     else
