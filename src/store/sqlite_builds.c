@@ -15,12 +15,14 @@ static const char GET[] = "SELECT " COLUMNS ", log FROM tasks WHERE id = ?";
 static const char EACH[] = "SELECT " COLUMNS " FROM tasks WHERE workspace = ?1"
                            " AND (?2 = 0 OR no < ?2) ORDER BY no DESC LIMIT ?3";
 static const char OPEN[] = "SELECT " COLUMNS ", log FROM tasks WHERE status < 2 ORDER BY no";
-static const char OLD[] = "SELECT id FROM tasks WHERE status >= 2 AND updated_us < ? LIMIT ?";
+static const char OLD[] =
+    "SELECT id, workspace FROM tasks WHERE status >= 2 AND updated_us < ? LIMIT ?";
 static const char CROWDED[] = "SELECT workspace FROM tasks GROUP BY workspace HAVING count(*) > ?"
                               " LIMIT 1";
-static const char SURPLUS[] = "SELECT id FROM tasks WHERE workspace = ?1 AND status >= 2 AND no <"
-                              " (SELECT no FROM tasks WHERE workspace = ?1 ORDER BY no DESC"
-                              "  LIMIT 1 OFFSET ?2 - 1) ORDER BY no LIMIT ?3";
+static const char SURPLUS[] =
+    "SELECT id, workspace FROM tasks WHERE workspace = ?1 AND status >= 2 AND no <"
+    " (SELECT no FROM tasks WHERE workspace = ?1 ORDER BY no DESC"
+    "  LIMIT 1 OFFSET ?2 - 1) ORDER BY no LIMIT ?3";
 static const char DELETE[] = "DELETE FROM tasks WHERE id = ?";
 
 int store_builder_insert(struct store *s, struct task *t, struct error *err) {
@@ -135,26 +137,31 @@ int store_builder_open(struct store *s, void (*visit)(void *arg, struct task *t)
 struct trim {
     struct store *s;
     uint32_t left;
-    void (*gone)(void *arg, struct str id);
+    void (*gone)(void *arg, struct str id, struct str workspace);
     void *arg;
 };
 
-/* All ids that Q yields: gathered first, as a table is not changed while it is read. */
+/* All that Q yields: gathered first, as a table is not changed while it is read. */
 static int delete_those(struct trim *t, struct query *q, struct error *err) {
-    char(*ids)[TASK_ID_LEN + 1] = x_calloc(t->left + 1, sizeof *ids);
+    struct row {
+        char id[TASK_ID_LEN + 1], workspace[NAME_MAX_LEN + 1];
+    } *rows = x_calloc(t->left + 1, sizeof *rows);
     uint32_t n = 0;
     int rc = 0;
-    while (n < t->left && (rc = query_step(q, err)) == 1)
-        read_fixed(q, ids[n++], sizeof *ids);
+    while (n < t->left && (rc = query_step(q, err)) == 1) {
+        read_fixed(q, rows[n].id, sizeof rows[n].id);
+        read_fixed(q, rows[n].workspace, sizeof rows[n].workspace);
+        n++;
+    }
     for (uint32_t i = 0; rc >= 0 && i < n; i++) {
         cleanup_query struct query del = query_write(t->s, STORE_STATE, DELETE);
-        bind_text(&del, ids[i]);
+        bind_text(&del, rows[i].id);
         rc = query_run(&del, err);
         if (rc >= 0)
-            t->gone(t->arg, str_of(ids[i]));
+            t->gone(t->arg, str_of(rows[i].id), str_of(rows[i].workspace));
     }
     t->left -= n;
-    free(ids);
+    free(rows);
     return rc < 0 ? -1 : 0;
 }
 
@@ -173,7 +180,8 @@ static int trim_crowded(struct trim *t, uint32_t keep, struct error *err) {
 }
 
 int store_builder_trim(struct store *s, int64_t before_us, uint32_t keep, uint32_t slice,
-                       void (*gone)(void *arg, struct str id), void *arg, struct error *err) {
+                       void (*gone)(void *arg, struct str id, struct str workspace), void *arg,
+                       struct error *err) {
     struct trim t = {.s = s, .left = slice, .gone = gone, .arg = arg};
     cleanup_query struct query q = query_read(s, STORE_STATE, OLD);
     bind_int(&q, before_us);

@@ -6,30 +6,53 @@
 
 #include <dirent.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <sys/stat.h>
 #include <time.h>
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "remote/s3.h"
 
+struct gone {
+    char id[TASK_ID_LEN + 1], workspace[NAME_MAX_LEN + 1];
+};
 struct trimming {
     struct work work;
     struct builder *tasks;
-    uint32_t gone;
+    struct gone *gone; /* TASKS_TRIM_SLICE of them */
+    size_t n_gone;
 };
 
-static void folder_gone(void *arg, struct str id) {
+/* On the store thread: remembered only. */
+static void note_gone(void *arg, struct str id, struct str workspace) {
     struct trimming *k = arg;
-    cleanup_free char *name = str_dup(id);
-    task_remove_folder(k->tasks, name); /* a few files; the row is gone with it or comes again */
-    k->gone++;
+    if (k->n_gone == TASKS_TRIM_SLICE)
+        return;
+    struct gone *g = &k->gone[k->n_gone++];
+    (void)snprintf(g->id, sizeof g->id, "%.*s", STR_ARG(id));
+    (void)snprintf(g->workspace, sizeof g->workspace, "%.*s", STR_ARG(workspace));
+}
+
+/* Where S3 does not answer its objects stay: nothing here waits for it to come back. */
+static void remove_objects(struct builder *t, const struct gone *g) {
+    static const char *const names[] = {"source.py", "source.zip", "image.tar"};
+    struct error err;
+    for (size_t i = 0; i < ARRAY_LEN(names); i++) {
+        cleanup_free char *key = x_asprintf("tasks/%s/%s/%s", g->workspace, g->id, names[i]);
+        if (s3_delete(t->config.s3, key, &err) < 0) {
+            log_warn("a task's objects stay in S3", LOG_STR("task", g->id),
+                     LOG_STR("error", err.text));
+            return;
+        }
+    }
 }
 
 static int trim(struct store *s, void *arg, struct error *err) {
     struct trimming *k = arg;
     const struct builder_config *c = &k->tasks->config;
     int64_t before_us = clock_real_us() - (int64_t)(c->keep_age_s * 1000000);
-    return store_builder_trim(s, before_us, c->keep_count, TASKS_TRIM_SLICE, folder_gone, k, err);
+    return store_builder_trim(s, before_us, c->keep_count, TASKS_TRIM_SLICE, note_gone, k, err);
 }
 
 struct known {
@@ -71,12 +94,17 @@ static void trim_run(struct work *work) {
     struct trimming *k = container_of(work, struct trimming, work);
     struct error err;
     do {
-        k->gone = 0;
+        k->n_gone = 0;
         if (task_store_wait(k->tasks, trim, k, &err) < 0) {
             log_warn("old tasks not removed", LOG_STR("error", err.text));
             return;
         }
-    } while (k->gone && !workers_stopping(k->tasks->config.workers));
+        for (size_t i = 0; i < k->n_gone; i++) {
+            task_remove_folder(k->tasks, k->gone[i].id); /* if not, the next sweep does */
+            if (k->tasks->config.s3)
+                remove_objects(k->tasks, &k->gone[i]);
+        }
+    } while (k->n_gone && !workers_stopping(k->tasks->config.workers));
     sweep(k);
 }
 
@@ -97,12 +125,15 @@ static void fire(struct loop_timer *timer) {
 void builder_retention_start(struct builder *t) {
     t->trimming = x_alloc(sizeof *t->trimming);
     t->trimming->tasks = t;
+    t->trimming->gone = x_calloc(TASKS_TRIM_SLICE, sizeof *t->trimming->gone);
     loop_timer_init(&t->retention, fire);
     fire(&t->retention);
 }
 
 void builder_retention_stop(struct builder *t) {
-    if (t->trimming)
-        loop_timer_clear(t->home, &t->retention);
+    if (!t->trimming)
+        return;
+    loop_timer_clear(t->home, &t->retention);
+    free(t->trimming->gone);
     free(t->trimming);
 }
