@@ -687,6 +687,40 @@ static void tokens(void **state) {
     on(((struct fixture *)*state)->store, STORE_STATE, tokens_body, NULL);
 }
 
+/* ---- runs of schedules ---- */
+static int run_body(struct store *s, void *arg, struct error *err) {
+    uint32_t no;
+    (void)arg;
+    OK(make_function(s, "timed", &no, err));
+    struct trigger *t = trigger_new();
+    t->function_no = no;
+    t->name = x_strdup("t");
+    t->type = TRIGGER_SCHEDULE;
+    t->enabled = true;
+    int rc = store_trigger_insert(s, t, err);
+    uint32_t trigger_no = t->no;
+    OK(rc);
+    OK(store_trigger_run(s, trigger_no, 1000, err));
+    FAILS(store_trigger_run(s, trigger_no, 1000, err), ERR_CONFLICT, "trigger");
+    FAILS(store_trigger_run(s, trigger_no, 999, err), ERR_CONFLICT, "trigger");
+    OK(store_trigger_run(s, trigger_no, 1001, err));
+    OK(store_trigger_run(s, trigger_no, INT64_C(90000000000), err));
+    FAILS(store_trigger_run(s, trigger_no, INT64_C(4000000000), err), ERR_CONFLICT, "trigger");
+    OK(store_trigger_run(s, trigger_no, INT64_C(3000000000), err)); /* the clock was far ahead */
+    t->enabled = false;
+    rc = store_trigger_update(s, t, err);
+    trigger_unref(t);
+    OK(rc);
+    FAILS(store_trigger_run(s, trigger_no, INT64_C(4000000000), err), ERR_CONFLICT, "trigger");
+    OK(store_trigger_delete(s, trigger_no, err));
+    FAILS(store_trigger_run(s, trigger_no, INT64_C(5000000000), err), ERR_CONFLICT, "trigger");
+    return 0;
+}
+
+static void scheduled_runs(void **state) {
+    on(((struct fixture *)*state)->store, STORE_STATE, run_body, NULL);
+}
+
 /* ---- queued calls ---- */
 struct call_log {
     struct ulid ids[16];
@@ -1924,6 +1958,7 @@ int main(int argc, char **argv) {
         T(functions),
         T(conflict_says_what),
         T(key_values),
+        T(scheduled_runs),
         T(key_values_are_bounded),
         T(versions),
         T(objects),
