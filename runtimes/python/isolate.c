@@ -6,7 +6,12 @@
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
+#include <sys/ipc.h>
 #include <sys/mman.h>
+#include <sys/msg.h>
+#include <sys/resource.h>
+#include <sys/sem.h>
+#include <sys/shm.h>
 #include <sys/wait.h>
 
 #include "channel.h"
@@ -38,6 +43,8 @@ static void NORETURN child(void (*handle)(const struct wire_frame *f)) {
     if (f.type != WIRE_CALL)
         chan_exit(WORKER_EXIT_PROTOCOL);
     atomic_store(&shared->stage, STAGE_TAKEN);
+    struct rlimit none = {0, 0}; /* POSIX message queues could not be found and removed */
+    (void)setrlimit(RLIMIT_MSGQUEUE, &none);
     handle(&f);
     if (chan_flush() == 0)
         atomic_store(&shared->stage, STAGE_DONE);
@@ -87,6 +94,33 @@ static void end_leftovers(void) {
     }
 }
 
+/* Those of our IPC namespace: as its first process we are in a sandbox, whose namespace is ours. */
+static void remove_ipc(void) {
+    union { /* semctl(2) wants it to be defined by its caller */
+        struct seminfo *info;
+        struct semid_ds *ds;
+    } sem;
+    struct shm_info shm_info;
+    struct msginfo msg_info;
+    struct seminfo sem_info;
+    struct shmid_ds shm_ds;
+    struct msqid_ds msg_ds;
+    struct semid_ds sem_ds;
+    if (getpid() != 1)
+        return;
+    int top = shmctl(0, SHM_INFO, (struct shmid_ds *)&shm_info);
+    for (int i = 0; i <= top && shm_info.used_ids > 0; i++)
+        (void)shmctl(shmctl(i, SHM_STAT, &shm_ds), IPC_RMID, NULL);
+    top = msgctl(0, MSG_INFO, (struct msqid_ds *)&msg_info);
+    for (int i = 0; i <= top && msg_info.msgpool > 0; i++)
+        (void)msgctl(msgctl(i, MSG_STAT, &msg_ds), IPC_RMID, NULL);
+    sem.info = &sem_info;
+    top = semctl(0, 0, SEM_INFO, sem);
+    sem.ds = &sem_ds;
+    for (int i = 0; i <= top && sem_info.semusz > 0; i++)
+        (void)semctl(semctl(i, 0, SEM_STAT, sem), 0, IPC_RMID);
+}
+
 /* The child ended without its result, or there was no call for it. */
 static void check_end(int status) {
     int stage = atomic_load(&shared->stage);
@@ -110,6 +144,7 @@ void isolate_run(void (*handle)(const struct wire_frame *f), void (*prepare)(int
             chan_exit(1);
         check_end(wait_child(pid));
         end_leftovers();
+        remove_ipc();
         prepare(atomic_load(&shared->used));
     }
 }

@@ -272,6 +272,20 @@ def test_files_and_processes_go(server):
     assert others == [] and content == "once"
 
 
+def test_ipc_objects_go(server):
+    create(server, """
+import ctypes
+c = ctypes.CDLL(None, use_errno=True)
+found = [open(f"/proc/sysvipc/{kind}").read().count("\\n") - 1 for kind in ("shm", "msg", "sem")]
+made = [c.shmget(77, 4096, 0o1600), c.msgget(77, 0o1600), c.semget(77, 1, 0o1600)]
+c.mq_open.restype = ctypes.c_int
+queue = c.mq_open(b"/queue", os.O_CREAT | os.O_RDWR, 0o600, None)
+return reply([found, [n >= 0 for n in made], queue])
+""", max_replicas=1)
+    for _ in range(3):
+        assert ask(server) == [[0, 0, 0], [True] * 3, -1]
+
+
 def test_files_of_an_archive_are_put_back(server):
     code = archive(data__word="good", app_py=spin("""
 found = open("/tmp/app/data/word").read() + str(os.path.exists("/tmp/app/json.py"))
