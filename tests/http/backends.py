@@ -185,6 +185,7 @@ class S3(Service):
         self.objects = {}
         self.requests = []
         self.fail = None  # (status, text)
+        self.hold = None  # a threading.Event that a PUT waits for, after it is done
         super().__init__()
 
     def check_signature(self, method, path, query, headers, body):
@@ -218,6 +219,8 @@ class S3(Service):
             return self.fail
         if method == "PUT":
             self.objects[key] = body
+            if self.hold:
+                self.hold.wait(PATIENCE_S)
             return 200, b""
         if method == "DELETE":
             self.objects.pop(key, None)

@@ -2,8 +2,12 @@
 """Loki, Prometheus and S3 as back ends: what they are sent, what is asked of them, and what happens
 when they are not there."""
 
+import contextlib
+import http.client
 import json
 import shutil
+import sqlite3
+import threading
 import time
 
 import harness
@@ -347,6 +351,35 @@ def test_a_name_that_is_taken_leaves_no_object(start, folder, s3):
     assert reply.status == 409
     wait_for("what was put for it is deleted", lambda: len(s3.objects) == 1)
     assert server.result(ident, "x") == b"said"
+
+
+def test_an_upload_that_a_kill_cut_off_is_not_forgotten(start, folder, s3):
+    server = s3_server(start, folder, s3)
+    s3.hold = threading.Event()
+
+    def create():
+        with contextlib.suppress(OSError, http.client.HTTPException):
+            server.kube("POST", "", {"name": "cut", "runtime": "python3.9",
+                                     "handler": "main.handler", "code": SAY})
+
+    asker = threading.Thread(target=create)
+    asker.start()
+    wait_for("the code is put", lambda: s3.objects)
+    server.kill()
+    s3.hold.set()
+    asker.join()
+    server.start()
+    assert server.kube("GET", "").json == []
+    assert server.terminate() == 0
+    with contextlib.closing(sqlite3.connect(server.data / "state.db")) as db:
+        listed = db.execute("SELECT key FROM objects_unused").fetchall()
+        # as if its hour were over
+        db.execute("UPDATE objects_unused SET after_us = 0")
+        db.commit()
+    harness.own(server.data)
+    assert listed == [(key,) for key in s3.objects] and len(listed) == 1
+    server.start()
+    wait_for("it is deleted", lambda: not s3.objects)
 
 
 def test_code_that_was_changed_in_s3_is_not_run(start, folder, s3):
