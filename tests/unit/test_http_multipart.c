@@ -70,8 +70,7 @@ static void only_good_ones_are_taken(void **state) {
         "--b\r\nContent-Type: text/plain\r\n\r\nx\r\n--b--",
         "--b\r\nno header\r\n\r\nx\r\n--b--",
         "--b\nContent-Disposition: form-data; name=a\n\nx\n--b--",
-        "--b\r\nContent-Disposition: form-data; name=a\r\nContent-Transfer-Encoding: base64\r\n"
-        "\r\neA==\r\n--b--",
+        PART "a\r\nContent-Transfer-Encoding: base64\r\n\r\neA==\r\n--b--",
     };
     struct multipart_part p;
     for (size_t i = 0; i < ARRAY_LEN(bad); i++)
