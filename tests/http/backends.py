@@ -17,6 +17,7 @@ import socket
 import subprocess
 import tempfile
 import threading
+import urllib.error
 import urllib.parse
 import urllib.request
 
@@ -251,8 +252,8 @@ class Program:
         try:
             with urllib.request.urlopen(self.url + self.PROBE, timeout=PATIENCE_S) as r:
                 return r.status == 200
-        except urllib.error.HTTPError:
-            return True
+        except urllib.error.HTTPError as e:
+            return e.code < 500
         except OSError:
             assert self.process.poll() is None, (self.folder / "log").read_text()
             return False
