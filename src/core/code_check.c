@@ -35,7 +35,7 @@ static void over_task(struct loop_task *task) {
     struct code_check *k = container_of(task, struct code_check, task);
     struct core_loop *cl = k->cl;
     cl->checks_running--;
-    k->done(k->arg, NULL, k->ok, k->log);
+    k->done(k->arg, k->error.code ? &k->error : NULL, k->ok, k->log);
     check_free(k);
     next(cl);
 }
@@ -44,6 +44,10 @@ static void built(struct engine_build *b, bool ok, struct str log) {
     struct code_check *k = container_of(b, struct code_check, build);
     k->ok = ok;
     k->log = str_dup(log);
+    if (b->cause) {
+        error_set(&k->error, b->cause, "the code could not be tried: the runtime is not there");
+        k->error.retry_after_s = 1;
+    }
     k->task.run = over_task; /* later: it may have failed inside of engine_build_start() */
     loop_post(k->cl->loop, &k->task);
 }

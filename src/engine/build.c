@@ -25,6 +25,8 @@ void build_ended(struct instance *inst, bool ok, const char *why) {
     output_collect(inst);
     inst->build = NULL;
     b->instance = NULL;
+    if (!ok && (inst->kill_cause == ERR_UNAVAILABLE || inst->kill_cause == ERR_INTERNAL))
+        b->cause = inst->kill_cause;
     if (why && *why)
         (void)buf_printf(&b->log, "%s\n", why);
     finish(b, ok);
@@ -33,6 +35,7 @@ void build_ended(struct instance *inst, bool ok, const char *why) {
 void engine_build_start(struct engine_loop *el, struct engine_build *b) {
     struct error err = {0};
     b->instance = NULL;
+    b->cause = ERR_NONE;
     b->log = BUF_INIT(BUILD_LOG_MAX + 4096);
     b->started_ns = clock_mono_ns();
     struct instance *inst = NULL;
@@ -44,6 +47,7 @@ void engine_build_start(struct engine_loop *el, struct engine_build *b) {
                        b->function->network == NETWORK_NONE ? NETWORK_NONE : NETWORK_EGRESS, &err);
     if (!inst) {
         (void)buf_printf(&b->log, "%s\n", err.text);
+        b->cause = ERR_UNAVAILABLE;
         finish(b, false);
         return;
     }

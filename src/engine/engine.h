@@ -105,6 +105,8 @@ struct engine_build {
     struct project *project;   /* the same, or NULL; borrowed like it */
     uint32_t version_number;
     struct blob *code;
+    /* Set before `done`: ERR_UNAVAILABLE or ERR_INTERNAL where it was not the code that failed. */
+    enum error_code cause;
     /* OK, and what the code and the runtime printed (bounded by BUILD_LOG_MAX) */
     void (*done)(struct engine_build *b, bool ok, struct str log);
     struct instance *instance; /* private */

@@ -154,6 +154,10 @@ static void build_end(struct engine_build *b) {
     struct str code = str_n(b->code->bytes, b->code->len);
     bool bad = memmem(code.p, code.len, "BAD", 3) || strcmp(b->function->handler, "missing") == 0;
     struct str log = bad ? STR("SyntaxError: BAD\n") : STR("built\n");
+    if (memmem(code.p, code.len, "GONE", 4)) {
+        b->cause = ERR_UNAVAILABLE;
+        bad = true;
+    }
     b->done(b, !bad, log);
 }
 

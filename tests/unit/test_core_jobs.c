@@ -238,6 +238,7 @@ static void code_is_tried_and_not_kept(void **state) {
     assert_false(bad.ok);
     assert_int_equal(bad.code, ERR_NONE);
     assert_int_equal(check("").code, ERR_INVALID);
+    assert_int_equal(check("GONE").code, ERR_UNAVAILABLE); /* that says nothing of the code */
     core_functions_each(w.core, STR("ws-default"), STR_NULL, any, &there);
     assert_false(there);
 }
