@@ -79,8 +79,11 @@ static int read_call(struct str input, struct pairs *env, struct str *ret_body) 
 
 /* ---- out ---- */
 
+/* Every byte of a text may need six ("\\u0001"); a large one must fit into a reply as well. */
+#define TEXT_PAYLOAD_MAX (REPLY_MAX / 8)
+
 static void write_payload(struct json_w *w, struct str body) {
-    if (str_is_utf8(body)) {
+    if (body.len <= TEXT_PAYLOAD_MAX && str_is_utf8(body)) {
         jw_str_member(w, "payload", body);
         return;
     }

@@ -11,7 +11,7 @@ import urllib.parse
 import uuid
 
 import pytest
-from harness import b64, wait_for
+from harness import b64, unb64, wait_for
 
 JSON = "application/json; charset=utf-8"
 ECHO = """
@@ -596,6 +596,14 @@ def test_bytes_and_failures_of_tasks(iron):
     ident = next(i for ws, i in iron.server.made)
     done = iron.server.fn("GET", f"/{ident}/invocations").json["invocations"]
     assert [d["status"] for d in done] == ["failed"]
+
+
+def test_a_large_task(iron):
+    path = pull_route(iron)
+    queued(iron.server.request("POST", f"/r/app{path}", b"\x01" * (30 << 20)))
+    task = iron("GET", "/tasks").json
+    assert task["payload_encoding"] == "base64" and unb64(task["payload"]) == b"\x01" * (30 << 20)
+    assert iron("DELETE", "/tasks", task).status == 202
 
 
 def test_several_tasks_oldest_first(iron):

@@ -209,3 +209,25 @@ def test_pullers_need_no_registry(iron):
     task = iron("GET", "/v1/tasks").json["task"]
     assert (task["id"], task["image"], json.loads(task["payload"])) == (call, ref, {"n": 1})
     assert iron("DELETE", "/tasks", task).status == 202
+
+
+def test_kiln_runs_what_a_puller_gave_up(start, image):
+    iron = Iron(start("--loops", "1", "--async-running-max", "1", "--task-lease", "500ms"))
+    iron.route("/slow", image=image("sleep"), type="async", timeout=3)
+    iron.route("/later", image=image("echo"), type="async")
+    functions = iron.server.fn("GET", "?project_id=app").json["functions"]
+    ids = {f["name"]: f["id"] for f in functions}
+    queued(iron("POST", "/r/app/slow"))
+    wait_for("kiln's only worker is busy", lambda: [
+        i for i in iron.server.fn("GET", f"/{ids['slow']}/invocations").json["invocations"]
+        if i["status"] == "running"])
+    call = queued(iron.server.request("POST", "/r/app/later", b"12345"))
+    task = iron("GET", "/v1/tasks").json["task"]
+    assert task["id"] == call
+    wait_for("kiln has run it", lambda: [
+        line for line in iron.server.logs(ids["later"]) if "got 5 bytes" in line["message"]])
+    assert iron("DELETE", "/tasks", task).status in (404, 409), "it is not the puller's any more"
+    done = wait_for("its record is there", lambda: [
+        i for i in iron.server.fn("GET", f"/{ids['later']}/invocations").json["invocations"]
+        if i["status"] == "completed"])
+    assert len(done) == 1
