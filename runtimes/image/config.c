@@ -92,11 +92,11 @@ static void put_paths(struct json_w *w, const char *name, const char *const *pat
 /* No network namespace and no cgroup: it is in those of its instance. */
 static void put_linux(struct json_w *w, const struct config *c, const struct spec *s) {
     static const char *const namespaces[] = {"user", "pid", "mount", "ipc", "uts"};
-    static const char *const masked[] = {
-        "/proc/acpi",       "/proc/kcore",       "/proc/keys", "/proc/latency_stats", "/proc/scsi",
-        "/proc/timer_list", "/proc/sched_debug", NULL};
-    static const char *const readonly[] = {"/proc/bus", "/proc/fs",           "/proc/irq",
-                                           "/proc/sys", "/proc/sysrq-trigger", NULL};
+    static const char *const masked[] = {"/proc/acpi",          "/proc/kcore", "/proc/keys",
+                                         "/proc/latency_stats", "/proc/scsi",  "/proc/timer_list",
+                                         "/proc/sched_debug",   NULL};
+    static const char *const readonly[] = {
+        "/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger", NULL};
     jw_object_member(w, "linux");
     jw_array_member(w, "namespaces");
     for (size_t i = 0; i < ARRAY_LEN(namespaces); i++) {

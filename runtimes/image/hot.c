@@ -79,8 +79,8 @@ static bool quiet(struct hot *h) {
     return true;
 }
 
-/* It has answered well, but is out of step, or gone: the next call, which may be on its way already,
- * gets another one. */
+/* It has answered well, but is out of step, or gone: the next call, which may be on its way
+ * already, gets another one. */
 static void renew(struct hot *h, const struct spec *s) {
     (void)kill(-1, SIGKILL); /* everybody in our pid namespace but ourselves */
     (void)container_end(&h->container);

@@ -10,7 +10,8 @@
 /* ---- request ---- */
 
 static void put_encoded(struct buf *out, struct str s) {
-    static const char plain[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~";
+    static const char plain[] =
+        "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~";
     for (size_t i = 0; i < s.len; i++) {
         if (s.p[i] && strchr(plain, s.p[i]))
             (void)buf_putc(out, s.p[i]);
@@ -47,9 +48,9 @@ static void put_header(struct buf *out, struct str name, struct str value) {
 }
 
 static bool is_framing(struct str name) {
-    static const char *const names[] = {"content-length", "transfer-encoding", "connection",
-                                        "keep-alive",     "te",                "trailer",
-                                        "upgrade",        "expect",            "proxy-connection"};
+    static const char *const names[] = {
+        "content-length", "transfer-encoding", "connection", "keep-alive",      "te",
+        "trailer",        "upgrade",           "expect",     "proxy-connection"};
     for (size_t i = 0; i < ARRAY_LEN(names); i++)
         if (str_ieq(name, str_of(names[i])))
             return true;

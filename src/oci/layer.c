@@ -15,8 +15,8 @@ struct scan {
     struct layers *l;
     uint64_t skip; /* bytes of the present file that are still to come */
     unsigned char block[BLOCK];
-    size_t have;         /* of a header */
-    char tail[16];       /* last bytes of a pax record's text */
+    size_t have;   /* of a header */
+    char tail[16]; /* last bytes of a pax record's text */
     bool in_pax;
     struct error *err;
 };

@@ -4,9 +4,9 @@
 /* The documents of an image: index, manifest, config (OCI image specification 1.0, and Docker's
  * manifests of version 2, schema 2). */
 
-#include "json/tree.h"
 #include "model/model.h"
 #include "wire/wire.h"
+#include "json/tree.h"
 #include <openssl/sha.h>
 #include <stdio.h>
 
@@ -185,8 +185,8 @@ static int check_machine(const struct json *root, struct error *err) {
 
 static int make(const struct json *root, const struct json *runtime, const char *digest,
                 struct buf *out, struct error *err) {
-    const struct json *config = NULL, *entrypoint = NULL, *cmd = NULL, *env = NULL,
-                      *process = NULL, *user = NULL;
+    const struct json *config = NULL, *entrypoint = NULL, *cmd = NULL, *env = NULL, *process = NULL,
+                      *user = NULL;
     struct str cwd = STR("");
     uint32_t n_args = 0, n_env = 0;
     if (check_machine(root, err) < 0 ||

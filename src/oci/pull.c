@@ -135,8 +135,7 @@ static void end(struct oci *o, struct pulling *mine) {
 static int measure(const char *layout, const struct manifest *m, struct layers *l,
                    struct error *err) {
     for (size_t i = 0; i < m->n_layers; i++) {
-        cleanup_free char *path =
-            x_asprintf("%s/blobs/sha256/%s", layout, m->layers[i].digest + 7);
+        cleanup_free char *path = x_asprintf("%s/blobs/sha256/%s", layout, m->layers[i].digest + 7);
         cleanup_close int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
         if (fd < 0)
             return error_errno(err, -errno, "a layer of the image is missing");
@@ -168,15 +167,15 @@ static void mount_points(const struct oci *o, const char *rootfs) {
 /* The layout that skopeo wrote: its own manifest names the config (and keeps the layers). */
 static int read_layout(const char *layout, struct manifest *m, struct buf *config,
                        struct error *err) {
-    cleanup_buf struct buf index = BUF_INIT(OCI_MANIFEST_MAX), manifest = BUF_INIT(OCI_MANIFEST_MAX);
+    cleanup_buf struct buf index = BUF_INIT(OCI_MANIFEST_MAX),
+                           manifest = BUF_INIT(OCI_MANIFEST_MAX);
     cleanup_free char *index_path = x_asprintf("%s/index.json", layout);
     int r = file_read_all(index_path, OCI_MANIFEST_MAX, &index);
     /* {"manifests":[{"digest":"sha256:…"}]}: one, without a platform */
     const char *at = r == 0 ? memmem(index.p, index.len, "\"digest\":\"sha256:", 17) : NULL;
     if (!at || index.len - (size_t)(at - index.p) < 17 + IMAGE_DIGEST_HEX_LEN)
         return error_set(err, ERR_INTERNAL, "skopeo left no index");
-    cleanup_free char *manifest_path =
-        x_asprintf("%s/blobs/sha256/%.64s", layout, at + 17);
+    cleanup_free char *manifest_path = x_asprintf("%s/blobs/sha256/%.64s", layout, at + 17);
     r = file_read_all(manifest_path, OCI_MANIFEST_MAX, &manifest);
     if (r < 0)
         return error_errno(err, r, "skopeo left no manifest");
@@ -206,12 +205,11 @@ static int arrange(struct fetch *f, const char *temp, uint64_t *bytes, struct er
     cleanup_free char *rootfs = x_asprintf("%s/rootfs", temp);
     cleanup_free char *runtime_path = x_asprintf("%s/bundle/config.json", temp);
     cleanup_free struct manifest *m = x_alloc(sizeof *m);
-    cleanup_buf struct buf config = BUF_INIT(OCI_MANIFEST_MAX), runtime = BUF_INIT(OCI_MANIFEST_MAX),
-                           spec = BUF_INIT(OCI_MANIFEST_MAX);
+    cleanup_buf struct buf config = BUF_INIT(OCI_MANIFEST_MAX),
+                           runtime = BUF_INIT(OCI_MANIFEST_MAX), spec = BUF_INIT(OCI_MANIFEST_MAX);
     struct layers sum = {.bytes_max = f->o->image_max};
     if (skopeo_copy(f, layout, err) < 0 || read_layout(layout, m, &config, err) < 0 ||
-        measure(layout, m, &sum, err) < 0 ||
-        cache_reserve(f->o, sum.bytes, f->pull, err) < 0)
+        measure(layout, m, &sum, err) < 0 || cache_reserve(f->o, sum.bytes, f->pull, err) < 0)
         return -1;
     *bytes = sum.bytes;
     say(f->pull, "unpacked: %llu KiB, %llu entries", (unsigned long long)(sum.bytes / KIB),

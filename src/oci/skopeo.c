@@ -60,13 +60,22 @@ static void message_of(struct str line, char *out, size_t size) {
 }
 
 static int explain_registry(const struct fetch *f, struct str line, struct error *err) {
-    static const char *const absent[] = {"manifest unknown", "name unknown", "not found",
+    static const char *const absent[] = {"manifest unknown",          "name unknown", "not found",
                                          "repository name not known", "blob unknown", NULL};
-    static const char *const refused[] = {"unauthorized", "authentication required", "denied",
-                                          "forbidden",    "Forbidden", "invalid username", NULL};
-    static const char *const unreachable[] = {"connection refused", "no such host", "i/o timeout",
-                                              "dial tcp", "EOF", "reset by peer", "tls:", "x509:",
-                                              "TLS handshake", "Service Unavailable", NULL};
+    static const char *const refused[] = {
+        "unauthorized", "authentication required", "denied", "forbidden",
+        "Forbidden",    "invalid username",        NULL};
+    static const char *const unreachable[] = {"connection refused",
+                                              "no such host",
+                                              "i/o timeout",
+                                              "dial tcp",
+                                              "EOF",
+                                              "reset by peer",
+                                              "tls:",
+                                              "x509:",
+                                              "TLS handshake",
+                                              "Service Unavailable",
+                                              NULL};
     char text[IMAGE_REF_TEXT_MAX], said[300];
     (void)image_ref_text(&f->ref, text);
     message_of(line, said, sizeof said);
@@ -141,8 +150,10 @@ int skopeo_manifest(const struct fetch *f, struct buf *out, struct error *err) {
     char ref[IMAGE_REF_TEXT_MAX], url[IMAGE_REF_TEXT_MAX + 16];
     (void)snprintf(url, sizeof url, "docker://%s", image_ref_text(&f->ref, ref));
     const char *argv[] = {
-        "skopeo", "inspect", "--raw", "--authfile", auth_file(f),
-        image_ref_is_loopback(&f->ref) ? "--tls-verify=false" : "--tls-verify=true", url, NULL};
+        "skopeo",     "inspect",
+        "--raw",      "--authfile",
+        auth_file(f), image_ref_is_loopback(&f->ref) ? "--tls-verify=false" : "--tls-verify=true",
+        url,          NULL};
     return skopeo(f, argv, OCI_ASK_MS, OCI_MANIFEST_MAX, out, err);
 }
 
@@ -150,10 +161,17 @@ int skopeo_copy(const struct fetch *f, const char *to_dir, struct error *err) {
     char ref[IMAGE_REF_TEXT_MAX], url[IMAGE_REF_TEXT_MAX + 16];
     cleanup_free char *to = x_asprintf("oci:%s:image", to_dir);
     (void)snprintf(url, sizeof url, "docker://%s", image_ref_text(&f->ref, ref));
-    const char *argv[] = {
-        "skopeo", "copy", "--quiet", "--remove-signatures", "--src-authfile", auth_file(f),
-        image_ref_is_loopback(&f->ref) ? "--src-tls-verify=false" : "--src-tls-verify=true", url,
-        to, NULL};
+    const char *argv[] = {"skopeo",
+                          "copy",
+                          "--quiet",
+                          "--remove-signatures",
+                          "--src-authfile",
+                          auth_file(f),
+                          image_ref_is_loopback(&f->ref) ? "--src-tls-verify=false"
+                                                         : "--src-tls-verify=true",
+                          url,
+                          to,
+                          NULL};
     return skopeo(f, argv, OCI_PULL_MS, 0, NULL, err);
 }
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* kiln-unpack UID_BASE DIR: runs `umoci unpack` on DIR/layout into DIR/bundle, for a server that is
- * root. What it reads comes from strangers, so it has no more than it needs: the ids UID_BASE..65535
- * more and no others, DIR as the only place that it may write to, no network, no way to see other
- * processes. Exit status: umoci's own, or 125 when this could not be made. */
+ * root. What it reads comes from strangers, so it has no more than it needs: the ids
+ * UID_BASE..65535 more and no others, DIR as the only place that it may write to, no network, no
+ * way to see other processes. Exit status: umoci's own, or 125 when this could not be made. */
 
 #include "base/str.h"
 #include "sandbox/sandbox.h"
@@ -50,13 +50,13 @@ static void own_view(int dir) {
 }
 
 static NORETURN void unpack(const char *path, int go) {
-    static const char *const argv[] = {"umoci",  "unpack", "--image", PLACE "/layout:image",
+    static const char *const argv[] = {"umoci",         "unpack", "--image", PLACE "/layout:image",
                                        PLACE "/bundle", NULL};
     char letter;
     if (prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) < 0 || read(go, &letter, 1) != 1)
         _exit(125);
-    /* In our own mount namespace, whose mounts alone can be bound, and while we still may: the folder
-     * above is closed to the ids that we take. */
+    /* In our own mount namespace, whose mounts alone can be bound, and while we still may: the
+     * folder above is closed to the ids that we take. */
     int dir = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
     if (dir < 0)
         fail(path);
