@@ -106,7 +106,7 @@ void core_newest_lines(struct core *c, struct loop *loop, uint32_t function_no, 
         return;
     }
     a->work = (struct work){.run = ask_loki, .done = loki_answered, .loop = loop};
-    int r = workers_submit(c->config.workers, &a->work);
+    int r = workers_submit(c->config.askers, &a->work);
     if (r < 0)
         fail_later(a, loop, r);
 }
@@ -170,7 +170,7 @@ void core_prometheus(
         a->v[a->n].promql = a->promql[a->n];
     }
     a->work = (struct work){.run = ask_prometheus, .done = prom_answered, .loop = loop};
-    int r = workers_submit(c->config.workers, &a->work);
+    int r = workers_submit(c->config.askers, &a->work);
     if (r == 0)
         return;
     a->failed = true;

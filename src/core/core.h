@@ -32,6 +32,7 @@ struct core_config {
     uint32_t async_running_max;  /* queued calls running at once, whole server */
     struct workers *workers;     /* for what blocks; outlives the core */
     struct oci *images;          /* NULL: no images; outlives the core */
+    struct workers *askers;      /* the same for questions to Loki and Prometheus, which may hang */
     /* Services outside, or NULL: kiln's own store does it. They outlive the core. */
     struct loki *loki;             /* has the log lines too */
     struct prometheus *prometheus; /* scrapes /metrics */

@@ -95,8 +95,8 @@ static void tell(struct instance *inst, const struct used *u, bool end) {
         e->config.on_usage(e->config.user, inst->el->loop, inst->pool->deployment, &delta);
 }
 
-/* What a spare has used to get ready is nobody's: a Node.js takes longer to start than most functions
- * run. */
+/* What a spare has used to get ready is nobody's: a Node.js takes longer to start than most
+ * functions run. */
 void usage_begins(struct instance *inst) {
     struct used u = {0};
     if (!counts_all(inst))

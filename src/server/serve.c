@@ -23,6 +23,8 @@
 #include <sys/signalfd.h>
 
 #define LOOPS_MAX       64
+#define ASKING_THREADS  2    /* questions to services outside at once … */
+#define ASKING_QUEUE    200  /* … and those that wait; more are refused */
 #define LAST_REPLIES_MS 1000 /* after the last call has ended, for its reply to leave */
 
 struct worker { /* one loop thread */
@@ -40,6 +42,7 @@ struct server {
     struct loop *loops[LOOPS_MAX];
     size_t n_loops, n_threads;
     struct workers *blocking; /* threads for what blocks */
+    struct workers *asking;   /* … and for questions to Loki and Prometheus, which may hang */
     struct backends backends;
     struct store *store;
     struct oci *images;
@@ -51,7 +54,7 @@ struct server {
     struct loop_io signals;
     struct loop_timer last_replies;
     _Atomic uint32_t servers_open;
-    struct loop_task servers_gone, blocking_idle;
+    struct loop_task servers_gone, blocking_idle, asking_idle;
     bool draining, core_drained, blocking_ended;
 };
 
@@ -110,10 +113,16 @@ static void replies_late(struct loop_timer *timer) {
     stop_loops(container_of(timer, struct server, last_replies));
 }
 
-static void blocking_idle(struct loop_task *task) {
-    struct server *sv = container_of(task, struct server, blocking_idle);
+static void asking_idle(struct loop_task *task) {
+    struct server *sv = container_of(task, struct server, asking_idle);
     sv->blocking_ended = true;
     check_done(sv);
+}
+
+static void blocking_idle(struct loop_task *task) {
+    struct server *sv = container_of(task, struct server, blocking_idle);
+    sv->asking_idle = (struct loop_task){.run = asking_idle};
+    workers_stop(sv->asking, sv->loops[0], &sv->asking_idle);
 }
 
 /* What blocks is told to end now: before, a call may have waited for it. */
@@ -174,6 +183,7 @@ static struct core_config core_settings(const struct server *sv) {
         .body_max = (uint32_t)s->body_max,
         .workers = sv->blocking,
         .images = sv->images,
+        .askers = sv->asking,
         .loki = sv->backends.loki,
         .prometheus = sv->backends.prometheus,
         .s3 = sv->backends.s3,
@@ -220,6 +230,7 @@ static int open_images(struct server *sv, struct error *err) {
 }
 
 static int start_core(struct server *sv, struct error *err) {
+    sv->asking = workers_new(ASKING_THREADS, ASKING_QUEUE);
     sv->blocking =
         workers_new((uint32_t)sv->settings->work_threads, (uint32_t)sv->settings->work_queue);
     if (backends_open(sv->settings, &sv->backends, err) < 0)
@@ -315,7 +326,8 @@ static int start_faces(struct server *sv, struct error *err) {
     if (start_builder(sv, err) < 0)
         return -1;
     sv->api =
-        api_new(sv->core, &(struct api_config){.builder = sv->builder, .price_gb_second = sv->settings->price_gb_second,
+        api_new(sv->core, &(struct api_config){.builder = sv->builder,
+                                               .price_gb_second = sv->settings->price_gb_second,
                                                .price_request = sv->settings->price_request,
                                                .web_dir = sv->paths.web});
     if (bind_listeners(sv, err) < 0)
@@ -379,6 +391,7 @@ static void take_down(struct server *sv) {
         pthread_join(sv->workers[i].thread, NULL);
     }
     backends_stop(&sv->backends);
+    workers_free(sv->asking);
     workers_free(sv->blocking); /* its last work still speaks to all of these */
     for (size_t i = 0; i < sv->n_loops; i++) {
         http_server_free(sv->workers[i].api);

@@ -260,7 +260,9 @@ class Program:
 
     def start(self):
         with open(self.folder / "log", "ab") as log:
-            self.process = subprocess.Popen(self.command(), stdin=subprocess.DEVNULL, stdout=log,
+            # it goes with us, however we end
+            command = ["setpriv", "--pdeathsig", "KILL", *self.command()]
+            self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log,
                                             stderr=log, start_new_session=True)
         wait_for(f"{type(self).__name__} answers", self.ready)
 
