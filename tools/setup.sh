@@ -61,9 +61,10 @@ as_root() {
 }
 
 # The tests start a registry and a Prometheus of their own, at addresses of their own; a service
-# that listens on this machine from now on is not what somebody who runs tests has asked for. So what
-# comes newly is masked (for after a restart: `systemctl unmask prometheus` to use it), and while
-# packages are installed policy-rc.d refuses to start anything. What was installed before is left alone.
+# that listens on this machine from now on is not what somebody who runs tests has asked for. So
+# what comes newly is masked (for after a restart: `systemctl unmask prometheus` to use it), and
+# while packages are installed policy-rc.d refuses to start anything. What was installed before is
+# left alone.
 quiet_services() {
     [ -d /etc/systemd/system ] || return 0
     for service in $services; do

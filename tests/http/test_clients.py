@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""npm's swagger-client against kiln, from documents that others wrote (tests/specs): every operation
-of them is called, and what comes back is what they promise."""
+"""npm's swagger-client against kiln, from documents that others wrote (tests/specs): every
+operation of them is called, and what comes back is what they promise."""
 
 import http.server
 import json

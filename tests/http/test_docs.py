@@ -372,8 +372,8 @@ def page(tmp_path):
 @pytest.mark.skipif(not browser.PROGRAM or SANITIZED,
                     reason="a browser is not among the test packages")
 def test_in_a_browser(server, page):
-    """Where there is one: the page is drawn, a call is tried out with the token that was typed in, and
-    the policy stopped nothing."""
+    """Where there is one: the page is drawn, a call is tried out with the token that was typed in,
+    and the policy stopped nothing."""
     page.open(f"{server.url}/docs")
     page.click("option[value='/openapi/common.json']")  # drawn; chosen by what a select sends
     page.value("""(() => { const s = document.querySelector('#select');

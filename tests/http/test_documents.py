@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The examples of the documents of fnservice and kube, literally, as they stand in tests/specs: only
-the base URL, the ids and the token are put in. The answers have the members and types of the
+"""The examples of the documents of fnservice and kube, literally, as they stand in tests/specs:
+only the base URL, the ids and the token are put in. The answers have the members and types of the
 examples."""
 
 import json
@@ -329,12 +329,15 @@ def test_the_event_object(server):
     assert set(names) <= set(server.kube("POST", "/my-function/invoke", {}).json["body"])
 
 
+RETURNS = [block("kube", "Response Format", language="javascript", index=i) for i in (0, 1)]
+
+
 @pytest.mark.parametrize("text,value", [
     (json.loads(KUBE_CREATE)["code"],
      {"statusCode": 200, "body": "Hello!"}),
-    (f"exports.handler = () => ({block('kube', 'Response Format', language='javascript')});",
+    (f"exports.handler = () => ({RETURNS[0]});",
      {"statusCode": 200, "body": "Response data (string or object)"}),
-    (f"exports.handler = () => ({block('kube', 'Response Format', language='javascript', index=1)});",
+    (f"exports.handler = () => ({RETURNS[1]});",
      {"statusCode": 200, "body": {"message": "Hello World"}})])
 def test_the_response_formats_of_001(server, text, value):
     assert server.kube("POST", "", {"name": "my-function", "runtime": "nodejs18",

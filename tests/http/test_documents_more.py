@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The examples of the documents of blue, runna and iron, as they stand in tests/specs. Ids are put in
-where an example's is only an example."""
+"""The examples of the documents of blue, runna and iron, as they stand in tests/specs. Ids are put
+in where an example's is only an example."""
 
 import json
 import re

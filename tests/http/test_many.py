@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Many of everything: functions by the ten thousand, records by the hundred thousand, in one server.
-Lists are read page by page while others write; nothing is lost and nothing comes twice."""
+"""Many of everything: functions by the ten thousand, records by the hundred thousand, in one
+server. Lists are read page by page while others write; nothing is lost and nothing comes twice."""
 
 import json
 import pathlib
