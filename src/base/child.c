@@ -59,20 +59,31 @@ static int find_program(const char *name, char out[4096]) {
     return -ENOENT;
 }
 
+/* The first of a name counts for some programs, the last for others: only one is given. */
+static bool is_given(const struct child_spec *spec, const char *name) {
+    size_t n = strlen(name);
+    for (const char *const *e = spec->env; e && *e; e++)
+        if (strncmp(*e, name, n) == 0 && (*e)[n] == '=')
+            return true;
+    return false;
+}
+
 static void make_env(struct run *r) {
     static const char *const handed_on[] = {CHILD_ENV};
     bool path = false;
     for (size_t i = 0; i < ARRAY_LEN(handed_on); i++) {
         const char *value = getenv(handed_on[i]);
-        if (!value)
+        bool given = is_given(r->spec, handed_on[i]);
+        path |= i == 0 && (value || given);
+        if (!value || given)
             continue;
-        path |= i == 0;
         r->env_own[r->n_env_own] = x_asprintf("%s=%s", handed_on[i], value);
         r->env[r->n_env++] = r->env_own[r->n_env_own++];
     }
     if (!path)
         r->env[r->n_env++] = "PATH=" DEFAULT_PATH;
-    r->env[r->n_env++] = "LANG=C.UTF-8";
+    if (!is_given(r->spec, "LANG"))
+        r->env[r->n_env++] = "LANG=C.UTF-8";
     for (const char *const *e = r->spec->env; e && *e && r->n_env < ENV_MAX; e++)
         r->env[r->n_env++] = *e;
     r->env[r->n_env] = NULL;

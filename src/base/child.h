@@ -16,11 +16,12 @@
 
 struct child_spec {
     const char *const *argv; /* NULL-ended; argv[0] is a path, or a name looked up in PATH */
-    const char *const *env;  /* "NAME=value", NULL-ended; added to CHILD_ENV of ours; may be NULL */
-    const char *cwd;         /* or NULL: "/" */
-    struct str input;        /* bytes for its stdin; p NULL: input_fd */
-    int input_fd;            /* its stdin; 0 or less: nothing to read */
-    int output_fd;           /* its stdout goes there; 0 or less: into result.out */
+    const char *const
+        *env; /* "NAME=value", NULL-ended; added to CHILD_ENV of ours, or instead; may be NULL */
+    const char *cwd;   /* or NULL: "/" */
+    struct str input;  /* bytes for its stdin; p NULL: input_fd */
+    int input_fd;      /* its stdin; 0 or less: nothing to read */
+    int output_fd;     /* its stdout goes there; 0 or less: into result.out */
     size_t output_max; /* bytes kept of each of stdout and stderr; the rest is read and lost */
     uint64_t file_bytes_max; /* RLIMIT_FSIZE; 0: none */
     uint32_t deadline_ms;    /* 0: none */

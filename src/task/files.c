@@ -10,6 +10,8 @@
 #include <stdio.h>
 #include <sys/stat.h>
 
+#define REMOVE_DEPTH_MAX 16u
+
 char *task_path(const struct builder *t, const char *id, const char *name) {
     return x_asprintf("%s/%s%s%s", t->artifacts, id, name ? "/" : "", name ? name : "");
 }
@@ -21,17 +23,26 @@ int task_make_folder(const struct builder *t, const char *id, struct error *err)
     return 0;
 }
 
-/* Only files that were put there by this layer: no folders in it. */
-void task_remove_folder(const struct builder *t, const char *id) {
-    cleanup_free char *path = task_path(t, id, NULL);
-    DIR *dir = opendir(path);
-    if (!dir)
+/* What killed programs left is in there too. Links are removed, never followed. */
+static void remove_at(int at, const char *name, unsigned depth) {
+    if (unlinkat(at, name, 0) == 0 || depth == REMOVE_DEPTH_MAX)
         return;
+    int fd = openat(at, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    DIR *dir = fd < 0 ? NULL : fdopendir(fd);
+    if (!dir) {
+        fd_close(&fd);
+        return;
+    }
     for (struct dirent *e; (e = readdir(dir));)
         if (strcmp(e->d_name, ".") != 0 && strcmp(e->d_name, "..") != 0)
-            (void)unlinkat(dirfd(dir), e->d_name, 0);
+            remove_at(dirfd(dir), e->d_name, depth + 1);
     (void)closedir(dir);
-    (void)rmdir(path);
+    (void)unlinkat(at, name, AT_REMOVEDIR);
+}
+
+void task_remove_folder(const struct builder *t, const char *id) {
+    cleanup_free char *path = task_path(t, id, NULL);
+    remove_at(AT_FDCWD, path, 0);
 }
 
 static int write_all(int fd, struct str bytes) {

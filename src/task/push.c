@@ -99,11 +99,15 @@ int task_check_push(const struct task_push *p, struct error *err) {
 }
 
 /* ---- skopeo ---- */
-static int write_auth(struct job *j, const struct image_ref *ref, const char *path,
-                      struct error *err) {
-    cleanup_buf struct buf text = BUF_INIT(64 * KIB), pair = BUF_INIT(32 * KIB);
+#define AUTH_MAX (64 * KIB)
+
+/* containers-auth.json(5); without a password one that knows nobody, so that no other is looked at.
+ */
+static int make_auth(const struct job *j, const struct image_ref *ref, struct buf *out,
+                     struct error *err) {
+    cleanup_buf struct buf pair = BUF_INIT(AUTH_MAX / 2);
     struct json_w w;
-    json_w_init(&w, &text);
+    json_w_init(&w, out);
     jw_begin_object(&w);
     jw_object_member(&w, "auths");
     if (j->password) {
@@ -115,13 +119,9 @@ static int write_auth(struct job *j, const struct image_ref *ref, const char *pa
     }
     jw_end_object(&w);
     jw_end_object(&w);
-    int r = json_w_done(&w) < 0 ? error_set(err, ERR_INTERNAL, "the credentials are too long")
-                                : task_write_file(path, buf_str(&text), err);
     if (pair.p)
         explicit_bzero(pair.p, pair.len);
-    if (text.p)
-        explicit_bzero(text.p, text.len);
-    return r;
+    return json_w_done(&w) < 0 ? error_set(err, ERR_INTERNAL, "the credentials are too long") : 0;
 }
 
 static void on_line(void *arg, struct str line, bool is_stderr UNUSED) {
@@ -152,19 +152,22 @@ static int ended(const struct child_result *r, const struct image_ref *ref, stru
 }
 
 static int run_skopeo(struct job *j, const struct image_ref *ref, const char *source,
-                      const char *auth, struct error *err) {
+                      struct str auth, struct error *err) {
     char text[IMAGE_REF_TEXT_MAX];
     cleanup_free char *from = x_asprintf("oci-archive:%s", source);
     cleanup_free char *to = x_asprintf("docker://%s", image_ref_text(ref, text));
     cleanup_free char *folder = task_path(j->tasks, j->task.id, NULL);
     cleanup_free char *tmp = x_asprintf("TMPDIR=%s", folder);
     const char *tls = image_ref_is_loopback(ref) ? "--dest-tls-verify=false" : "--dest-tls-verify";
-    const char *argv[] = {"skopeo", "--insecure-policy", "copy", "--authfile", auth, tls, from, to,
-                          NULL};
+    const char *of_server = j->tasks->registry_auth;
+    const char *authfile = j->password || !of_server ? "/dev/stdin" : of_server;
+    const char *argv[] = {
+        "skopeo", "--insecure-policy", "copy", "--authfile", authfile, tls, from, to, NULL};
     const char *env[] = {tmp, NULL};
     struct child_spec spec = {
         .argv = argv,
         .env = env,
+        .input = auth,
         .output_max = TASK_CHILD_OUT_MAX,
         .deadline_ms = j->tasks->config.push_ms,
         .cancel_fd = workers_cancel_fd(j->tasks->config.workers),
@@ -206,16 +209,15 @@ int job_push(struct job *j, struct error *err) {
     struct image_ref ref;
     char text[IMAGE_REF_TEXT_MAX];
     cleanup_free char *source = NULL;
-    cleanup_free char *auth = task_path(j->tasks, j->task.id, "auth.json");
+    cleanup_buf struct buf auth = BUF_INIT(AUTH_MAX);
     if (reference(str_of(j->registry), str_of(j->tag), j->task.app_name, j->task.id, &ref, err) <
             0 ||
         task_make_folder(j->tasks, j->task.id, err) < 0 || find_source(j, &source, err) < 0 ||
-        write_auth(j, &ref, auth, err) < 0)
+        make_auth(j, &ref, &auth, err) < 0)
         return -1;
     job_log(j, "to %s", image_ref_text(&ref, text));
-    const char *of_server = j->tasks->registry_auth;
-    int r = run_skopeo(j, &ref, source, j->password || !of_server ? auth : of_server, err);
-    (void)unlink(auth);
+    int r = run_skopeo(j, &ref, source, buf_str(&auth), err);
+    explicit_bzero(auth.p, auth.len);
     if (r == 0) {
         free(j->task.image);
         j->task.image = x_strdup(image_ref_text(&ref, text));

@@ -54,12 +54,14 @@ static void output_and_exit_code_are_told(void **state) {
 
 static void input_folder_and_environment_are_given(void **state) {
     (void)state;
-    const char *env[] = {"A_NAME=a value", NULL};
+    const char *env[] = {"A_NAME=a value", "TMPDIR=/theirs", NULL};
     (void)setenv("NOT_FOR_CHILDREN", "x", 1);
+    (void)setenv("TMPDIR", "/ours", 1);
     struct child_spec spec = {.cwd = "/proc/self", .input = STR("bytes\n"), .env = env};
-    struct child_result r =
-        shell(spec, "cat; echo $A_NAME; echo ${NOT_FOR_CHILDREN-unset}; pwd -P | cut -c1-6");
-    assert_out(&r, "bytes\na value\nunset\n/proc/\n");
+    struct child_result r = shell(
+        spec,
+        "cat; env | grep TMPDIR; echo $A_NAME; echo ${NOT_FOR_CHILDREN-unset}; pwd -P | cut -c1-6");
+    assert_out(&r, "bytes\nTMPDIR=/theirs\na value\nunset\n/proc/\n");
     child_result_done(&r);
     int fd = memfd_create("x", MFD_CLOEXEC);
     assert_int_equal(write(fd, "file", 4), 4);
