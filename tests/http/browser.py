@@ -29,8 +29,8 @@ class Browser:
         self.out, from_child = os.pipe()
         self.process = subprocess.Popen(
             [sys.executable, "-c", AS_3_AND_4, str(to_child), str(from_child), PROGRAM,
-             "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--remote-debugging-pipe", f"--user-data-dir={folder}",
-             "about:blank"],
+             "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage",
+             "--remote-debugging-pipe", f"--user-data-dir={folder}", "about:blank"],
             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
             pass_fds=(to_child, from_child))
         os.close(to_child)
