@@ -81,6 +81,9 @@ class Service:
                 self.open = set()
                 super().__init__(*args)
 
+            def handle_error(self, *_args):
+                pass  # who asked has left
+
             def process_request(self, request, address):
                 self.open.add(request)
                 super().process_request(request, address)
@@ -117,6 +120,7 @@ class Loki(Service):
         self.queries = []
         self.refuse = None  # (status, text) for pushes
         self.reply = None  # (status, text) for queries
+        self.hang = None  # a threading.Event that queries wait for
         super().__init__()
 
     def answer(self, method, path, query, headers, body):
@@ -148,6 +152,8 @@ class Loki(Service):
 
     def query(self, q):
         self.queries.append(q)
+        if self.hang:
+            self.hang.wait(PATIENCE_S)
         assert q["direction"] == "backward"
         wanted = dict(re.findall(r'(\w+)="([^"]*)"', q["query"]))
         assert wanted["job"] == "kiln"

@@ -225,6 +225,30 @@ def test_who_kiln_is_to_loki(start, folder):
     loki.close()
 
 
+def test_a_loki_that_hangs_holds_nothing_else(start, loki):
+    server = start("--loki-url", loki.url)
+    ident = server.create(TELL)
+    loki.hang = threading.Event()
+
+    def ask():
+        with contextlib.suppress(OSError, http.client.HTTPException):
+            assert loki_logs(server, ident).status == 503
+
+    askers = [threading.Thread(target=ask) for _ in range(5)]
+    for asker in askers:
+        asker.start()
+    wait_for("questions hang", lambda: len(loki.queries) >= 2)
+    tell(server, ident, "meanwhile")
+    assert len(server.logs(ident)) == 2
+    other = server.create(TELL, name="other")
+    tell(server, other, "cold")
+    wait_for("lines are pushed meanwhile", lambda: len(loki.lines) == 4)
+    assert server.terminate() == 0, "and the end does not wait for it"
+    for asker in askers:
+        asker.join()
+    loki.hang.set()
+
+
 def test_the_last_lines_reach_loki(start, loki):
     server = start("--loki-url", loki.url)
     ident = server.create(TELL)
