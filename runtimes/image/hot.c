@@ -63,11 +63,11 @@ static void turn(struct hot *h, const struct call *c, struct str *rest) {
         take(h, c);
 }
 
-static ssize_t look(struct hot *h, const struct spec *s, const struct call *c, struct result *r,
-                    struct buf *body, const char **why) {
+static ssize_t look(struct hot *h, const struct spec *s, const struct call *c, struct progress *p,
+                    struct result *r, struct buf *body, const char **why) {
     if (s->format == FORMAT_HTTP)
-        return http_answer(buf_str(&h->got), h->eof, str_is(c->method, "HEAD"), r, body, why);
-    return json_answer(buf_str(&h->got), r, body, why);
+        return http_answer(buf_str(&h->got), h->eof, str_is(c->method, "HEAD"), p, r, body, why);
+    return json_answer(buf_str(&h->got), p, r, body, why);
 }
 
 /* Bytes that nobody asked for would be taken for the answer. Line ends between answers are fine. */
@@ -92,6 +92,7 @@ static void renew(struct hot *h, const struct spec *s) {
 void hot_call(struct hot *h, const struct spec *s, const struct call *c) {
     cleanup_buf struct buf request = BUF_INIT(IMAGE_REQUEST_MAX), body = BUF_INIT(IMAGE_BODY_MAX);
     struct result res = {.status = 200};
+    struct progress progress = {0};
     const char *why = "";
     int r = s->format == FORMAT_HTTP ? http_request(c, &request) : json_request(c, &request);
     if (r < 0) {
@@ -109,7 +110,7 @@ void hot_call(struct hot *h, const struct spec *s, const struct call *c) {
     for (size_t seen = 0; n == 0;) {
         turn(h, c, &rest);
         if (h->got.len != seen || h->eof)
-            n = look(h, s, c, &res, &body, &why);
+            n = look(h, s, c, &progress, &res, &body, &why);
         seen = h->got.len;
         if (n == 0 && h->eof)
             ended(h, c);

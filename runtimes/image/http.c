@@ -181,10 +181,9 @@ static int hex_digit(char c) {
 }
 
 /* Length of a chunked body at the front of TEXT, whose chunks go to BODY; 0: more is needed. */
-static ssize_t read_chunks(struct str text, struct buf *body) {
-    size_t at = 0;
-    buf_clear(body);
-    for (;;) {
+static ssize_t read_chunks(struct str text, struct progress *p, struct buf *body) {
+    size_t at = p->at;
+    for (;; p->at = at) {
         const char *end = at < text.len ? memchr(text.p + at, '\n', text.len - at) : NULL;
         if (!end)
             return text.len - at > 64 ? -EBADMSG : 0;
@@ -208,13 +207,13 @@ static ssize_t read_chunks(struct str text, struct buf *body) {
 }
 
 static ssize_t read_body(struct str text, const struct head *h, bool eof, bool is_head,
-                         struct result *r, struct buf *body) {
+                         struct progress *p, struct result *r, struct buf *body) {
     struct str rest = str_n(text.p + h->len, text.len - h->len);
     r->body = STR("");
     if (is_head || h->status == 204 || h->status == 304)
         return (ssize_t)h->len;
     if (h->chunked) {
-        ssize_t n = read_chunks(rest, body);
+        ssize_t n = read_chunks(rest, p, body);
         r->body = buf_str(body);
         return n <= 0 ? n : (ssize_t)h->len + n;
     }
@@ -240,8 +239,8 @@ static bool says_json(const struct result *r) {
     return false;
 }
 
-ssize_t http_answer(struct str text, bool eof, bool is_head, struct result *r, struct buf *body,
-                    const char **ret_why) {
+ssize_t http_answer(struct str text, bool eof, bool is_head, struct progress *p, struct result *r,
+                    struct buf *body, const char **ret_why) {
     size_t skipped = 0;
     *ret_why = "the container's answer is no HTTP response";
     for (;;) { /* over interim answers (100 Continue) */
@@ -255,7 +254,7 @@ ssize_t http_answer(struct str text, bool eof, bool is_head, struct result *r, s
         if (h.status >= 200) {
             *ret_why = "the container's HTTP response has no Content-Length that holds, or its "
                        "body is malformed";
-            ssize_t n = read_body(text, &h, eof, is_head, r, body);
+            ssize_t n = read_body(text, &h, eof, is_head, p, r, body);
             r->status = (uint16_t)h.status;
             r->wrapped = true;
             r->is_json = says_json(r);

@@ -128,12 +128,20 @@ void hot_call(struct hot *h, const struct spec *s, const struct call *c);
 /* ---- http.c, json.c: one call to text, and an answer from it ---- */
 int http_request(const struct call *c, struct buf *out);
 int json_request(const struct call *c, struct buf *out);
+/* How far an answer has been looked through, so that a long one is not begun anew with every piece
+ * of it. Zeroed for each call. */
+struct progress {
+    size_t at;
+    unsigned depth;
+    bool in_string;
+};
 /* Looks whether TEXT holds a whole answer: its length, 0 when more is needed (EOF: that is all
  * there will ever be), or -EBADMSG with *RET_WHY. R's body and headers are filled in with the whole
  * answer; BODY holds what had to be decoded. */
-ssize_t http_answer(struct str text, bool eof, bool is_head, struct result *r, struct buf *body,
+ssize_t http_answer(struct str text, bool eof, bool is_head, struct progress *p, struct result *r,
+                    struct buf *body, const char **ret_why);
+ssize_t json_answer(struct str text, struct progress *p, struct result *r, struct buf *body,
                     const char **ret_why);
-ssize_t json_answer(struct str text, struct result *r, struct buf *body, const char **ret_why);
 
 extern const struct zygote_runtime image_runtime;
 

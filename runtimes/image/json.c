@@ -63,24 +63,24 @@ int json_request(const struct call *c, struct buf *out) {
 /* ---- answer ---- */
 
 /* Length of the object that TEXT begins with, 0 when its end has not come. */
-static size_t object_len(struct str text) {
-    unsigned depth = 0;
-    bool in_string = false;
-    for (size_t i = 0; i < text.len; i++) {
+static size_t object_len(struct str text, struct progress *p) {
+    size_t i = p->at;
+    for (; i < text.len; i++) {
         char ch = text.p[i];
-        if (in_string) {
+        if (p->in_string) {
             if (ch == '\\')
                 i++;
             else if (ch == '"')
-                in_string = false;
+                p->in_string = false;
         } else if (ch == '"') {
-            in_string = true;
+            p->in_string = true;
         } else if (ch == '{' || ch == '[') {
-            depth++;
-        } else if ((ch == '}' || ch == ']') && --depth == 0) {
+            p->depth++;
+        } else if ((ch == '}' || ch == ']') && --p->depth == 0) {
             return i + 1;
         }
     }
+    p->at = i; /* may be beyond TEXT: behind a backslash that ends it */
     return 0;
 }
 
@@ -159,7 +159,8 @@ static int read_member(const struct json_member *m, struct result *r, struct buf
     return 0;
 }
 
-ssize_t json_answer(struct str text, struct result *r, struct buf *body, const char **ret_why) {
+ssize_t json_answer(struct str text, struct progress *p, struct result *r, struct buf *body,
+                    const char **ret_why) {
     size_t skip = 0;
     *ret_why = "the container's answer is no JSON object {body, content_type, protocol}";
     while (skip < text.len && memchr(" \t\r\n", text.p[skip], 4))
@@ -169,7 +170,7 @@ ssize_t json_answer(struct str text, struct result *r, struct buf *body, const c
     text = str_n(text.p + skip, text.len - skip);
     if (text.p[0] != '{')
         return -EBADMSG;
-    size_t len = object_len(text);
+    size_t len = object_len(text, p);
     if (!len)
         return 0;
     struct json_members it;

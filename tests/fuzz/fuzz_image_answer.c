@@ -20,9 +20,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     for (int i = 0; i < 3; i++) {
         cleanup_buf struct buf body = BUF_INIT(IMAGE_BODY_MAX);
         struct result r = {.status = 200};
+        struct progress p = {0};
         const char *why = NULL;
-        ssize_t n = i < 2 ? http_answer(text, i == 1, false, &r, &body, &why)
-                          : json_answer(text, &r, &body, &why);
+        if (size > 1 && i == 2) /* its front first */
+            (void)json_answer(str_n(copy, size / 2), &p, &r, &body, &why);
+        ssize_t n = i < 2 ? http_answer(text, i == 1, false, &p, &r, &body, &why)
+                          : json_answer(text, &p, &r, &body, &why);
         check(n, text, &r);
         result_done(&r);
     }

@@ -272,6 +272,21 @@ def test_no_way_to_the_host(server, push):
         assert run(server, ident, where) == b"dial Connection refused\n"
 
 
+def test_networks(server, start, push):
+    """Nothing that leaves this machine is asked for: who refuses it says which network there is."""
+    image = push("dial", cmd=["dial"])
+    none = function(server, image, network="none")
+    assert run(server, none, "10.0.0.1:80") == b"dial Network is unreachable\n"
+    egress = function(server, image, name="egress")
+    if server.fn("GET", "/provider/capabilities").json["limits"]["egress"]:
+        assert run(server, egress, "10.0.0.1:80") == b"dial No route to host\n"
+    own = start("--allow-host-network")
+    with listener() as s:
+        host = function(own, image, network="host")
+        assert run(own, host, f"127.0.0.1:{s.getsockname()[1]}") == b"dial ok\n"
+    own.fn("DELETE", f"/{host}")
+
+
 # ---- fetching ----
 
 def log_of_failure(server, image):
@@ -358,6 +373,39 @@ def test_a_crash_while_fetching_leaves_nothing(start, push):
     server.kill()
     server.start()
     assert not (server.data / "images" / ".tmp-1-1").exists()
+
+
+def test_one_fetch_for_many(start, push):
+    server = start()
+    image = push("echo", cmd=["echo"])
+    made = [server.create(CODE, name=f"f{i}") for i in range(4)]
+    for ident in made:
+        assert server.fn("POST", f"/{ident}/versions", {"image": image}).status == 201
+    logs = [wait_for("it is built", lambda i=i: (
+        lambda v: v["build_log"] if v["build_status"] == "success" else None)(
+            versions(server, i, "v2"))) for i in made]
+    assert len([log for log in logs if "unpacked" in log]) == 1, logs
+    assert len(folders(server)) == 1
+
+
+def test_a_fetch_does_not_hold_up_the_end(start):
+    """A registry that takes the question and never answers. The build goes on after the start."""
+    with listener() as silent:
+        server = start()
+        ident = server.create(CODE)
+        image = f"127.0.0.1:{silent.getsockname()[1]}/a/b:1"
+        reply = server.fn("POST", f"/{ident}/versions", {"image": image})
+        silent.accept()[0].settimeout(1)
+        server.terminate()
+        server.start()
+        assert versions(server, ident, reply.json["id"])["build_status"] == "building"
+        connection = silent.accept()[0]
+        connection.close()
+    done = wait_for("it is over", lambda: (
+        lambda v: v if v["build_status"] == "failed" else None)(
+            versions(server, ident, reply.json["id"])))
+    assert "cannot be reached" in done["build_log"]
+    server.fn("DELETE", f"/{ident}")
 
 
 def test_size_limit(start, made, registry):

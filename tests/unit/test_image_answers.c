@@ -12,17 +12,18 @@
 struct answer {
     struct result r;
     struct buf body;
+    struct progress progress;
     const char *why;
 };
 
 static ssize_t http(struct str text, bool eof, struct answer *a) {
     *a = (struct answer){.r.status = 200, .body = BUF_INIT(IMAGE_BODY_MAX)};
-    return http_answer(text, eof, false, &a->r, &a->body, &a->why);
+    return http_answer(text, eof, false, &a->progress, &a->r, &a->body, &a->why);
 }
 
 static ssize_t json(struct str text, struct answer *a) {
     *a = (struct answer){.r.status = 200, .body = BUF_INIT(IMAGE_BODY_MAX)};
-    return json_answer(text, &a->r, &a->body, &a->why);
+    return json_answer(text, &a->progress, &a->r, &a->body, &a->why);
 }
 
 static void answer_done(struct answer *a) {
@@ -48,6 +49,14 @@ static void http_whole(const char *text, unsigned status, const char *body) {
         assert_int_equal(http(str_n(all.p, n), false, &a), 0);
         answer_done(&a);
     }
+    /* piece by piece, going on where it stood */
+    a = (struct answer){.r.status = 200, .body = BUF_INIT(IMAGE_BODY_MAX)};
+    for (size_t n = 0; n < all.len; n++)
+        assert_int_equal(
+            http_answer(str_n(all.p, n), false, false, &a.progress, &a.r, &a.body, &a.why), 0);
+    assert_int_equal(http_answer(all, false, false, &a.progress, &a.r, &a.body, &a.why), all.len);
+    assert_true(str_is(a.r.body, body));
+    answer_done(&a);
     cleanup_buf struct buf more = BUF_INIT(MIB);
     (void)buf_put_str(&more, all);
     (void)buf_puts(&more, "HTTP/1.1 200 next");
@@ -136,7 +145,10 @@ static void test_json_whole(void **state UNUSED) {
         assert_int_equal(json(str_n(all.p, n), &a), 0);
         answer_done(&a);
     }
-    assert_int_equal(json(all, &a), (ssize_t)all.len);
+    a = (struct answer){.r.status = 200, .body = BUF_INIT(IMAGE_BODY_MAX)};
+    for (size_t n = 0; n < all.len; n++)
+        assert_int_equal(json_answer(str_n(all.p, n), &a.progress, &a.r, &a.body, &a.why), 0);
+    assert_int_equal(json_answer(all, &a.progress, &a.r, &a.body, &a.why), all.len);
     assert_int_equal(a.r.status, 404);
     assert_true(str_is(a.r.body, "a \"}\" \u00e9"));
     assert_true(str_is(header(&a, "x-a"), "1") && str_is(header(&a, "x-b"), "3"));
