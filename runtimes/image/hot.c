@@ -106,8 +106,13 @@ void hot_call(struct hot *h, const struct spec *s, const struct call *c) {
     if (!quiet(h))
         broke(h, c, "the container wrote what nobody asked it for");
     struct str rest = buf_str(&request);
+    struct str body_rest = s->format == FORMAT_HTTP ? c->body : STR_NULL;
     ssize_t n = 0;
     for (size_t seen = 0; n == 0;) {
+        if (!rest.len) {
+            rest = body_rest;
+            body_rest.len = 0;
+        }
         turn(h, c, &rest);
         if (h->got.len != seen || h->eof)
             n = look(h, s, c, &progress, &res, &body, &why);
@@ -117,7 +122,7 @@ void hot_call(struct hot *h, const struct spec *s, const struct call *c) {
     }
     if (n < 0)
         broke(h, c, why);
-    if (rest.len) /* the next request would begin in the middle of this one */
+    if (rest.len || body_rest.len) /* the next request would begin in the middle of this one */
         broke(h, c, "the container answered before it had read its request");
     answer_result(c->seq, &res);
     result_done(&res);

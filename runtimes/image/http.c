@@ -84,8 +84,7 @@ int http_request(const struct call *c, struct buf *out) {
             put_header(out, name, value);
     }
     put_call_env(c, out);
-    (void)buf_printf(out, "Content-Length: %zu\r\n\r\n", c->body.len);
-    return buf_put_str(out, c->body);
+    return buf_printf(out, "Content-Length: %zu\r\n\r\n", c->body.len);
 }
 
 /* ---- answer ---- */

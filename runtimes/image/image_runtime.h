@@ -126,6 +126,7 @@ int hot_start(struct hot *h, const struct spec *s);
 void hot_call(struct hot *h, const struct spec *s, const struct call *c);
 
 /* ---- http.c, json.c: one call to text, and an answer from it ---- */
+/* HTTP: without its body, which follows as it is. */
 int http_request(const struct call *c, struct buf *out);
 int json_request(const struct call *c, struct buf *out);
 /* How far an answer has been looked through, so that a long one is not begun anew with every piece
