@@ -40,9 +40,13 @@ static void remove_at(int at, const char *name, unsigned depth) {
     (void)unlinkat(at, name, AT_REMOVEDIR);
 }
 
+void task_remove(const char *path) {
+    remove_at(AT_FDCWD, path, 0);
+}
+
 void task_remove_folder(const struct builder *t, const char *id) {
     cleanup_free char *path = task_path(t, id, NULL);
-    remove_at(AT_FDCWD, path, 0);
+    task_remove(path);
 }
 
 static int write_all(int fd, struct str bytes) {

@@ -4,8 +4,10 @@
 #include <archive.h>
 #include <archive_entry.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <openssl/sha.h>
 #include <stdio.h>
+#include <sys/stat.h>
 #include <sys/utsname.h>
 
 #include "json/write.h"
@@ -240,5 +242,58 @@ int image_write(int fd, const struct source *s, const char *app, struct image_ma
     buf_done(&p.config.bytes);
     buf_done(&p.manifest.bytes);
     buf_done(&p.index);
+    return r;
+}
+
+/* ---- back into a folder ---- */
+static bool layout_name(const char *name) {
+    struct str s = str_of(name);
+    if (str_is(s, "oci-layout") || str_is(s, "index.json"))
+        return true;
+    const struct str blobs = STR("blobs/sha256/");
+    if (!str_starts(s, blobs) || s.len != blobs.len + 2 * SHA256_DIGEST_LENGTH)
+        return false;
+    for (size_t i = blobs.len; i < s.len; i++)
+        if (!(s.p[i] >= '0' && s.p[i] <= '9') && !(s.p[i] >= 'a' && s.p[i] <= 'f'))
+            return false;
+    return true;
+}
+
+static int damaged(struct error *err) {
+    return error_set(err, ERR_INTERNAL, "the artefact is damaged: build it again");
+}
+
+static int unpack_one(struct archive *a, struct archive_entry *e, int at, struct error *err) {
+    const char *name = archive_entry_pathname(e);
+    if (!name || archive_entry_filetype(e) != AE_IFREG || !layout_name(name))
+        return damaged(err);
+    cleanup_close int fd = openat(at, name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    if (fd < 0)
+        return error_errno(err, -errno, "the artefact could not be unpacked");
+    return archive_read_data_into_fd(a, fd) == ARCHIVE_OK ? 0 : damaged(err);
+}
+
+static int make_folders(const char *folder, int *ret_at, struct error *err) {
+    if (mkdir(folder, 0700) == 0)
+        *ret_at = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (*ret_at < 0 || mkdirat(*ret_at, "blobs", 0700) < 0 ||
+        mkdirat(*ret_at, "blobs/sha256", 0700) < 0)
+        return error_errno(err, -errno, "the artefact could not be unpacked");
+    return 0;
+}
+
+int image_unpack(const char *file, const char *folder, struct error *err) {
+    cleanup_close int at = -1;
+    struct archive_entry *e;
+    if (make_folders(folder, &at, err) < 0)
+        return -1;
+    struct archive *a = archive_read_new();
+    archive_read_support_format_tar(a);
+    int rc = archive_read_open_filename(a, file, 64 * KIB), r = 0, n = 0;
+    while (r == 0 && rc == ARCHIVE_OK && (rc = archive_read_next_header(a, &e)) == ARCHIVE_OK)
+        r = ++n > 16 ? damaged(err) : unpack_one(a, e, at, err);
+    if (r == 0 && rc != ARCHIVE_EOF)
+        r = damaged(err);
+    archive_read_free(a);
     return r;
 }

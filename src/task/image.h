@@ -17,5 +17,9 @@ struct image_made {
 /* Writes the file FD, which is empty. APP names it in labels and annotations. */
 int image_write(int fd, const struct source *s, const char *app, struct image_made *ret,
                 struct error *err);
+/* The layout in FILE, as image_write() makes them, into FOLDER, which is made: skopeo unpacks one
+ * only with rights that an ordinary user has not, and into /var/tmp. Names that are not of a layout
+ * are refused: S3 may have given another file back. */
+int image_unpack(const char *file, const char *folder, struct error *err);
 
 #endif

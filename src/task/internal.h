@@ -69,6 +69,7 @@ char *task_path(const struct builder *t, const char *id, const char *name);
 int task_write_file(const char *path, struct str bytes, struct error *err);
 int task_read_file(const char *path, size_t max, struct buf *out, struct error *err);
 int task_make_folder(const struct builder *t, const char *id, struct error *err);
+void task_remove(const char *path); /* a file, or a folder with all that is in it */
 void task_remove_folder(const struct builder *t, const char *id);
 
 /* ---- tasks.c, retention.c ---- */

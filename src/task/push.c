@@ -6,11 +6,12 @@
 
 #include <errno.h>
 #include <stdio.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "model/image_ref.h"
 #include "remote/s3.h"
-#include "task/source.h"
+#include "task/image.h"
 #include "json/write.h"
 
 /* ---- where it goes ---- */
@@ -151,19 +152,21 @@ static int ended(const struct child_result *r, const struct image_ref *ref, stru
     return error_set(err, ERR_UNAVAILABLE, "the push to %s failed: %s", ref->host, why);
 }
 
-static int run_skopeo(struct job *j, const struct image_ref *ref, const char *source,
+/* SCRATCH: a folder of this push, with the layout in it; what skopeo remembers goes there too. */
+static int run_skopeo(struct job *j, const struct image_ref *ref, const char *scratch,
                       struct str auth, struct error *err) {
     char text[IMAGE_REF_TEXT_MAX];
-    cleanup_free char *from = x_asprintf("oci-archive:%s", source);
+    cleanup_free char *from = x_asprintf("oci:%s/layout", scratch);
     cleanup_free char *to = x_asprintf("docker://%s", image_ref_text(ref, text));
-    cleanup_free char *folder = task_path(j->tasks, j->task.id, NULL);
-    cleanup_free char *tmp = x_asprintf("TMPDIR=%s", folder);
+    cleanup_free char *tmp = x_asprintf("TMPDIR=%s", scratch);
+    cleanup_free char *home = x_asprintf("HOME=%s", scratch);
+    cleanup_free char *data = x_asprintf("XDG_DATA_HOME=%s", scratch);
     const char *tls = image_ref_is_loopback(ref) ? "--dest-tls-verify=false" : "--dest-tls-verify";
     const char *of_server = j->tasks->registry_auth;
     const char *authfile = j->password || !of_server ? "/dev/stdin" : of_server;
     const char *argv[] = {
         "skopeo", "--insecure-policy", "copy", "--authfile", authfile, tls, from, to, NULL};
-    const char *env[] = {tmp, NULL};
+    const char *env[] = {tmp, home, data, NULL};
     struct child_spec spec = {
         .argv = argv,
         .env = env,
@@ -205,19 +208,32 @@ static int find_source(struct job *j, char **ret, struct error *err) {
     return 0;
 }
 
+static int push_layout(struct job *j, const struct image_ref *ref, const char *source,
+                       const char *scratch, struct error *err) {
+    cleanup_buf struct buf auth = BUF_INIT(AUTH_MAX);
+    cleanup_free char *layout = x_asprintf("%s/layout", scratch);
+    if (mkdir(scratch, 0700) < 0)
+        return error_errno(err, -errno, "the push's folder could not be made");
+    if (image_unpack(source, layout, err) < 0 || make_auth(j, ref, &auth, err) < 0)
+        return -1;
+    int r = run_skopeo(j, ref, scratch, buf_str(&auth), err);
+    explicit_bzero(auth.p, auth.len);
+    return r;
+}
+
 int job_push(struct job *j, struct error *err) {
     struct image_ref ref;
     char text[IMAGE_REF_TEXT_MAX];
     cleanup_free char *source = NULL;
-    cleanup_buf struct buf auth = BUF_INIT(AUTH_MAX);
+    cleanup_free char *scratch = task_path(j->tasks, j->task.id, "push");
     if (reference(str_of(j->registry), str_of(j->tag), j->task.app_name, j->task.id, &ref, err) <
             0 ||
-        task_make_folder(j->tasks, j->task.id, err) < 0 || find_source(j, &source, err) < 0 ||
-        make_auth(j, &ref, &auth, err) < 0)
+        task_make_folder(j->tasks, j->task.id, err) < 0 || find_source(j, &source, err) < 0)
         return -1;
     job_log(j, "to %s", image_ref_text(&ref, text));
-    int r = run_skopeo(j, &ref, source, buf_str(&auth), err);
-    explicit_bzero(auth.p, auth.len);
+    task_remove(scratch); /* of an attempt that was cut off */
+    int r = push_layout(j, &ref, source, scratch, err);
+    task_remove(scratch);
     if (r == 0) {
         free(j->task.image);
         j->task.image = x_strdup(image_ref_text(&ref, text));

@@ -5,6 +5,7 @@ import json
 import os
 import pathlib
 import shutil
+import tempfile
 
 import cluster as clusters
 import harness
@@ -17,10 +18,13 @@ pytestmark = pytest.mark.skipif(not shutil.which("openssl"), reason="no openssl"
 
 
 @pytest.fixture(scope="module")
-def cluster(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("cluster")
-    with clusters.Cluster(folder) as c:
-        yield c
+def cluster():
+    folder = pathlib.Path(tempfile.mkdtemp(prefix="test-kiln-cluster-"))
+    try:
+        with clusters.Cluster(folder) as c:
+            yield c
+    finally:
+        shutil.rmtree(folder)
 
 
 def own_all(path):
@@ -31,10 +35,7 @@ def own_all(path):
 @pytest.fixture(scope="module")
 def shared(cluster):
     path = cluster.kubeconfig()
-    for parent in (path, *path.parents[:3]):
-        if parent.is_dir() and str(parent).startswith("/tmp/"):
-            os.chmod(parent, 0o755)
-    harness.own(path)
+    own_all(cluster.folder)
     server = harness.Server(f"--kubeconfig={path}")
     yield server
     server.stop()
