@@ -377,6 +377,17 @@ def test_a_name_that_is_taken_leaves_no_object(start, folder, s3):
     assert server.result(ident, "x") == b"said"
 
 
+def test_large_code(start, folder, s3):
+    server = s3_server(start, folder, s3)
+    code = SAY + "#" + "ü" * (4 << 20) + "\n"
+    ident = server.create(code, name="large")
+    assert list(s3.objects.values()) == [code.encode()]
+    assert server.terminate() == 0
+    server.start()
+    assert server.result(ident, "x") == b"said"
+    assert server.kube("GET", "/large").json["code"] == code
+
+
 def test_an_upload_that_a_kill_cut_off_is_not_forgotten(start, folder, s3):
     server = s3_server(start, folder, s3)
     s3.hold = threading.Event()
