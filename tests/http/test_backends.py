@@ -205,10 +205,11 @@ def test_a_loki_that_answers_nonsense(shared_loki, reply):
 def shared_loki():
     loki = Loki()
     server = harness.Server("--loki-url", loki.url)
-    ident = server.create(TELL)
-    yield server, loki, ident
-    server.stop()
-    loki.close()
+    try:
+        yield server, loki, server.create(TELL)
+    finally:
+        server.stop()
+        loki.close()
 
 
 def test_who_kiln_is_to_loki(start, folder):
