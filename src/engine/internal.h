@@ -44,6 +44,7 @@
 #define ENGINE_USAGE_MS         10000u /* how often instances that work are looked at … */
 #define ENGINE_USAGE_TURN       16u    /* … so many a turn of the loop … */
 #define ENGINE_USAGE_PAUSE_MS   2u     /* … with this pause between turns */
+#define ENGINE_IMAGE_IDLE_MS    30000u /* as iron's platform has it for containers that stay */
 #define ENGINE_INSTANCE_NAME    16
 
 enum instance_state { INST_SPAWNING, INST_SPARE, INST_LOADING, INST_IDLE, INST_BUSY, INST_DYING };

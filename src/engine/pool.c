@@ -15,6 +15,14 @@ static struct engine_config *config_of(struct pool *p) {
     return &p->el->engine->config;
 }
 
+/* Containers are told to stay for less: ENGINE_IMAGE_IDLE_MS, or what the setting says below it. */
+static uint64_t idle_ns(const struct pool *p) {
+    uint32_t ms = p->el->engine->config.idle_ms;
+    if (p->deployment->kind == RUNTIME_IMAGE && ms > ENGINE_IMAGE_IDLE_MS)
+        ms = ENGINE_IMAGE_IDLE_MS;
+    return ms * NS_PER_MS;
+}
+
 static uint64_t bit_of(const struct pool *p) {
     return 1ull << p->el->index;
 }
@@ -138,7 +146,7 @@ static void idle_add(struct pool *p, struct instance *inst) {
     atomic_fetch_add_explicit(&p->el->engine->idle, 1, memory_order_relaxed);
     if (p->n_idle++ == 0 && p->el->engine->n_loops > 1)
         atomic_fetch_or(&p->deployment->shared->idle_mask, bit_of(p));
-    arm_idle(p, inst->idle_since_ns + config_of(p)->idle_ms * NS_PER_MS);
+    arm_idle(p, inst->idle_since_ns + idle_ns(p));
 }
 
 void pool_idle_remove(struct pool *p, struct instance *inst) {
@@ -166,7 +174,7 @@ static bool release_above_min(struct pool *p) {
 
 static void idle_fired(struct loop_timer *timer) {
     struct pool *p = container_of(timer, struct pool, idle_timer);
-    uint64_t now = loop_now_ns(p->el->loop), keep_ns = config_of(p)->idle_ms * NS_PER_MS;
+    uint64_t now = loop_now_ns(p->el->loop), keep_ns = idle_ns(p);
     while (p->n_idle) { /* the one idle for longest stands last */
         struct instance *inst = list_entry(p->idle.prev, struct instance, link);
         if (inst->idle_since_ns + keep_ns > now) {

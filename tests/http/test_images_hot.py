@@ -7,9 +7,10 @@ import pathlib
 import shutil
 import tempfile
 
+import machine
 import pytest
 import registry as reg
-from harness import wait_for
+from harness import children_of, wait_for
 from test_images import NEEDED, PROGRAM
 
 pytestmark = pytest.mark.skipif(bool(NEEDED), reason=f"not installed: {' '.join(NEEDED)}")
@@ -100,6 +101,23 @@ def test_http_stray_answers_reach_nobody(server, route):
 def test_http_large_bodies(server, route):
     body = "x" * 900000
     assert call(server, route("http"), body, 202).body.endswith(body.encode())
+
+
+def test_idle_container_ends(start, images):
+    """With the setting below the 30 s of images; the next call has a new one."""
+    server = start("--idle-timeout", "300ms")
+    server.call("POST", "/v1/apps/idle/routes", {"route": {
+        "path": "/hot", "image": images["http"], "format": "http", "type": "sync"}})
+    assert call(server, "/r/idle/hot", "x", 202).headers["X-Call"] == "1"
+    (made,) = server.fn("GET", "?project_id=idle").json["functions"]
+    wait_for("its instance ends", lambda: not containers(server))
+    assert call(server, "/r/idle/hot", "x", 202).headers["X-Call"] == "1"
+    server.fn("DELETE", f"/{made['id']}")
+
+
+def containers(server):
+    return [pid for pid in children_of(server.pid)
+            if machine.cmdline(pid).startswith("/program http")]
 
 
 # ---- json ----
