@@ -164,13 +164,21 @@ void workers_stop(struct workers *w, struct loop *loop, struct loop_task *idle) 
     pthread_mutex_unlock(&w->lock);
 }
 
-void workers_free(struct workers *w) {
+void workers_end(struct workers *w) {
     if (!w)
         return;
     if (!workers_stopping(w))
         workers_stop(w, NULL, NULL);
+    /* once it stops no further thread starts */
     for (uint32_t i = 0; i < w->n_threads; i++)
         pthread_join(w->threads[i], NULL);
+    w->n_threads = 0;
+}
+
+void workers_free(struct workers *w) {
+    if (!w)
+        return;
+    workers_end(w);
     fd_close(&w->cancel_fd);
     pthread_cond_destroy(&w->changed);
     pthread_mutex_destroy(&w->lock);

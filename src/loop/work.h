@@ -43,7 +43,10 @@ const _Atomic bool *workers_stop_flag(const struct workers *w); /* the same, to 
 /* From any thread, once: nothing new is taken, what waits is dropped, what runs is told. IDLE (may
  * be NULL) is posted to LOOP when the last has ended, after that one's `done` was. */
 void workers_stop(struct workers *w, struct loop *loop, struct loop_task *idle);
-/* Stops where that was not done, and joins the threads: waits for what runs. NULL is fine. */
+/* Stops where that was not done, and joins the threads: waits for what runs. What comes to
+ * workers_submit() later, from threads that live on, is refused still. Once; NULL is fine. */
+void workers_end(struct workers *w);
+/* workers_end() where that was not done, and frees: nobody may know of W any more. */
 void workers_free(struct workers *w);
 
 #endif

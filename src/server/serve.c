@@ -391,15 +391,17 @@ static void take_down(struct server *sv) {
         pthread_join(sv->workers[i].thread, NULL);
     }
     backends_stop(&sv->backends);
-    workers_free(sv->asking);
-    workers_free(sv->blocking); /* its last work still speaks to all of these */
+    workers_end(sv->asking);
+    workers_end(sv->blocking); /* its last work still speaks to all of these */
     for (size_t i = 0; i < sv->n_loops; i++) {
         http_server_free(sv->workers[i].api);
         http_server_free(sv->workers[i].gateway);
     }
     api_free(sv->api);
     builder_free(sv->builder);
-    store_close(sv->store); /* its last jobs still speak to core */
+    store_close(sv->store); /* its last jobs still speak to core, and to workers */
+    workers_free(sv->asking);
+    workers_free(sv->blocking);
     core_free(sv->core);
     oci_free(sv->images);
     backends_close(&sv->backends); /* the last lines have been told by then */

@@ -150,12 +150,32 @@ static void idle_at_once_where_nothing_runs(void **state) {
     loop_free(loop);
 }
 
+/* The store's thread ends later than the workers do, and may still have work for them. */
+static void who_comes_after_the_end_is_refused(void **state) {
+    (void)state;
+    struct loop *loop = loop_new(0);
+    struct workers *w = workers_new(2, 4);
+    struct job a = job(loop, w, -1), late = job(loop, w, -1);
+    assert_int_equal(workers_submit(w, &a.work), 0);
+    until_started(&a);
+    workers_end(w);
+    assert_int_equal(workers_submit(w, &late.work), -ESHUTDOWN);
+    assert_true(workers_stopping(w));
+    loop_tick(loop, 0);
+    assert_int_equal(a.done, 1);
+    assert_int_equal(late.done + late.started, 0);
+    workers_end(NULL);
+    workers_free(w);
+    loop_free(loop);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(runs_on_a_worker_and_ends_on_the_loop),
         cmocka_unit_test(a_full_queue_refuses),
         cmocka_unit_test(stopping_tells_what_runs_and_drops_what_waits),
         cmocka_unit_test(idle_at_once_where_nothing_runs),
+        cmocka_unit_test(who_comes_after_the_end_is_refused),
     };
     return cmocka_run_group_tests_name("work", tests, NULL, NULL);
 }
