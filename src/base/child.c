@@ -36,7 +36,8 @@ struct run {
     int std[3]; /* the program's side */
     pid_t pid, parent;
     int pidfd;
-    volatile int exec_errno; /* written by the child of vfork(2) on our memory */
+    int report[2]; /* a pipe: errno of what could not be run. Not through memory: sanitizers make a
+                    * fork(2) of vfork(2) */
     char path[4096];
     const char *env[ENV_MAX + 1];
     char *env_own[ENV_MAX];
@@ -147,7 +148,14 @@ static int make_descriptors(struct run *r) {
         if (e < 0)
             return e;
     }
-    return output_of(&r->err, &r->std[2]);
+    int e = output_of(&r->err, &r->std[2]);
+    if (e == 0 && pipe2(r->report, O_CLOEXEC) < 0)
+        e = -errno;
+    for (int i = 0; e == 0 && i < 2; i++) {
+        r->report[i] = above_standard(r->report[i]);
+        e = r->report[i] < 0 ? r->report[i] : 0;
+    }
+    return e;
 }
 
 /* ---- the child of vfork(2): our memory, so only system calls ---- */
@@ -158,7 +166,7 @@ static NORETURN void child(struct run *r) {
     for (int i = 0; i < FIRST_FREE; i++)
         if (dup2(r->std[i], i) < 0)
             goto failed;
-    if (syscall(SYS_close_range, FIRST_FREE, ~0u, 0u) < 0)
+    if (syscall(SYS_close_range, FIRST_FREE, ~0u, 1u << 2 /* CLOSE_RANGE_CLOEXEC */) < 0)
         goto failed;
     if (r->spec->file_bytes_max) {
         struct rlimit most = {r->spec->file_bytes_max, r->spec->file_bytes_max};
@@ -175,9 +183,21 @@ static NORETURN void child(struct run *r) {
     (void)sigemptyset(&none);
     (void)pthread_sigmask(SIG_SETMASK, &none, NULL);
     (void)execve(r->path, (char *const *)r->spec->argv, (char *const *)r->env);
-failed:
-    r->exec_errno = errno ? errno : ESRCH;
+failed:;
+    int why = errno ? errno : ESRCH;
+    (void)!write(r->report[1], &why, sizeof why);
     _exit(127);
+}
+
+/* 0 when it runs, else -errno of what kept it from that. */
+static int read_report(struct run *r) {
+    int why = 0;
+    ssize_t n;
+    fd_close(&r->report[1]);
+    do
+        n = read(r->report[0], &why, sizeof why);
+    while (n < 0 && errno == EINTR);
+    return n == sizeof why ? -why : 0;
 }
 
 static void reap(struct run *r, int *ret_status) {
@@ -199,9 +219,10 @@ static int spawn(struct run *r) {
     (void)pthread_sigmask(SIG_SETMASK, &before, NULL);
     if (r->pid < 0)
         return -saved;
-    if (r->exec_errno) {
+    int e = read_report(r);
+    if (e < 0) {
         reap(r, NULL);
-        return -r->exec_errno;
+        return e;
     }
     r->pidfd = (int)syscall(SYS_pidfd_open, r->pid, 0u); /* close-on-exec by itself */
     if (r->pidfd >= 0)
@@ -320,7 +341,8 @@ int child_run(const struct child_spec *spec, struct child_result *ret) {
     struct child_result result = {.out = BUF_INIT(spec->output_max),
                                   .err = BUF_INIT(spec->output_max)};
     struct run *r = x_alloc(sizeof *r);
-    *r = (struct run){.spec = spec, .ret = &result, .std = {-1, -1, -1}, .pidfd = -1};
+    *r = (struct run){
+        .spec = spec, .ret = &result, .std = {-1, -1, -1}, .report = {-1, -1}, .pidfd = -1};
     r->out = (struct stream){.fd = -1, .kept = &result.out, .cut = &result.out_cut};
     r->err =
         (struct stream){.fd = -1, .kept = &result.err, .cut = &result.err_cut, .is_stderr = true};
@@ -332,6 +354,8 @@ int child_run(const struct child_spec *spec, struct child_result *ret) {
         e = spawn(r);
     for (int i = 0; i < FIRST_FREE; i++)
         fd_close(&r->std[i]);
+    fd_close(&r->report[0]);
+    fd_close(&r->report[1]);
     if (e == 0)
         finish(r);
     fd_close(&r->out.fd);
