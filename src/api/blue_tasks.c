@@ -121,6 +121,6 @@ void op_blue_list_tasks(struct request *r) {
         request_fail(r, &err);
         return;
     }
-    builder_list(r->api->builder, r->loop, r->workspace, page_before_u32(&page), page.limit, on_tasks,
-               r);
+    builder_list(r->api->builder, r->loop, r->workspace, page_before_u32(&page), page.limit,
+                 on_tasks, r);
 }
