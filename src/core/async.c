@@ -135,7 +135,8 @@ static void serve(struct core_loop *cl, struct async_fn *afn) {
     }
     struct deployment *d;
     struct function *f = registry_view(&c->registry, fn, &d);
-    bool later = !d && (f->status == FN_BUILDING || f->status == FN_PENDING);
+    bool later = !d && (f->status == FN_BUILDING || f->status == FN_PENDING ||
+                        atomic_load(&fn->pulling_again));
     uint32_t room = later ? 0 : room_for(&cl->async, afn, d);
     if (room)
         fetch_start(cl, afn, fn, room);

@@ -181,9 +181,10 @@ static void to_engine(struct core_call *call) {
         call->state = CALL_RUNNING;
 }
 
-/* Why there is nothing to call: 0 while a first build runs. */
-static int why_not(struct core *c, const struct function *f, bool queue_unbuilt,
-                   struct error *err) {
+/* Why there is nothing to call: 0 while a first build runs, or an image is fetched again. */
+static int why_not(struct core_loop *cl, struct core_fn *fn, const struct function *f,
+                   bool queue_unbuilt, struct error *err) {
+    struct core *c = cl->core;
     if (f->status == FN_DELETING)
         return error_field(err, ERR_NOT_FOUND, "function", "the function was deleted");
     if (atomic_load(&c->draining) || !atomic_load(&c->started))
@@ -191,7 +192,7 @@ static int why_not(struct core *c, const struct function *f, bool queue_unbuilt,
                          atomic_load(&c->started) ? "shutting down" : "starting");
     if (f->status == FN_BUILDING || f->status == FN_PENDING)
         return 0;
-    if (f->status == FN_ERROR && queue_unbuilt)
+    if (f->status == FN_ERROR && (build_again(c, cl->loop, fn, f) || queue_unbuilt))
         return 0;
     if (f->status == FN_ERROR)
         return error_set(err, ERR_BUILD_FAILED,
@@ -209,7 +210,7 @@ int core_call_init(struct core *c, struct loop *loop, struct core_call *call, ui
         return error_field(err, ERR_NOT_FOUND, "function", "there is no such function");
     call->cl = core_on(c, loop);
     bool refused = atomic_load(&c->draining) || !call->deployment;
-    if (refused && why_not(c, call->function, call->queue_unbuilt, err) < 0) {
+    if (refused && why_not(call->cl, call->fn, call->function, call->queue_unbuilt, err) < 0) {
         core_call_done(call);
         return -1;
     }
@@ -256,7 +257,7 @@ static bool still_waits(struct core_call *call) {
     if (over)
         error_set(&err, ERR_UNAVAILABLE, "function '%s' is still being built",
                   call->function->name);
-    if (!over && why_not(cl->core, call->function, false, &err) == 0)
+    if (!over && why_not(cl, call->fn, call->function, false, &err) == 0)
         return true;
     list_del(&call->link);
     end_later(call, err.code, err.text);

@@ -24,35 +24,36 @@
 #include "oci/oci.h"
 #include <pthread.h>
 
-#define HISTORY_FLUSH_MS      100u         /* a record waits this long for company */
-#define HISTORY_BATCH_RECORDS 512          /* or until there are so many */
-#define HISTORY_BATCH_BYTES   (256 * KIB)  /* or so much text */
-#define HISTORY_IN_FLIGHT_MAX 2u           /* batches of a loop with the store */
-#define HISTORY_PENDING_MAX   (16 * MIB)   /* text of log lines a loop holds; then the oldest go */
-#define HISTORY_LINES_MAX     (128 * 1024) /* and how many lines */
-#define HISTORY_RECORDS_MAX   (128 * 1024) /* records a loop holds while the store fails */
-#define HISTORY_RETRY_MS      1000u        /* before a failed batch is tried again */
-#define MINUTE_SLOTS          256          /* functions whose minute is found at once */
-#define CODE_CACHE_MAX        (8 * MIB)
-#define BUILDS_RUNNING_MAX    2u
-#define CODE_CHECKS_RUNNING_MAX 2u   /* builds that are only tried, a loop */
-#define CODE_CHECKS_WAITING_MAX 256u /* and those that wait for one to end */
-#define CALL_BUILD_WAIT_MS    30000u /* a call waits this long for a first build */
-#define ASYNC_PENDING_MAX     1000000 /* queued calls, whole server; and as many for pullers only */
-#define TASKS_BYTES_MAX       (1 * GIB) /* inputs that wait for pullers */
-#define ASYNC_FETCH_MAX       16u    /* calls of a function fetched at once */
-#define ASYNC_FETCH_BYTES     (4 * MIB)
-#define ASYNC_RETRY_FIRST_MS  100u /* first pause after "busy" */
-#define ASYNC_RETRY_MAX_MS    10000u
-#define FOLLOW_BYTES_MAX      (8 * MIB) /* text a follower may have waiting */
-#define RETENTION_EVERY_MS    60000u
-#define RETENTION_SLICE       2000u
-#define HEALTH_FRESH_MS       1000u /* a good answer is reused for this long */
-#define TOKENS_MAX            10000u
-#define LOGS_READ_MAX         (64 * MIB) /* text of one answer of core_logs() */
-#define READ_ROWS_MAX         100000u    /* rows of any one answer */
-#define US_PER_MINUTE         INT64_C(60000000)
-#define USAGE_LOOK_MAX        32u        /* instances a loop looks at for one question */
+#define HISTORY_FLUSH_MS        100u        /* a record waits this long for company */
+#define HISTORY_BATCH_RECORDS   512         /* or until there are so many */
+#define HISTORY_BATCH_BYTES     (256 * KIB) /* or so much text */
+#define HISTORY_IN_FLIGHT_MAX   2u          /* batches of a loop with the store */
+#define HISTORY_PENDING_MAX     (16 * MIB)  /* text of log lines a loop holds; then the oldest go */
+#define HISTORY_LINES_MAX       (128 * 1024) /* and how many lines */
+#define HISTORY_RECORDS_MAX     (128 * 1024) /* records a loop holds while the store fails */
+#define HISTORY_RETRY_MS        1000u        /* before a failed batch is tried again */
+#define MINUTE_SLOTS            256          /* functions whose minute is found at once */
+#define CODE_CACHE_MAX          (8 * MIB)
+#define PULL_AGAIN_MS           5000u /* an image that could not be fetched is not asked for more often */
+#define BUILDS_RUNNING_MAX      2u
+#define CODE_CHECKS_RUNNING_MAX 2u     /* builds that are only tried, a loop */
+#define CODE_CHECKS_WAITING_MAX 256u   /* and those that wait for one to end */
+#define CALL_BUILD_WAIT_MS      30000u /* a call waits this long for a first build */
+#define ASYNC_PENDING_MAX       1000000 /* queued calls, whole server; and as many for pullers only */
+#define TASKS_BYTES_MAX         (1 * GIB) /* inputs that wait for pullers */
+#define ASYNC_FETCH_MAX         16u       /* calls of a function fetched at once */
+#define ASYNC_FETCH_BYTES       (4 * MIB)
+#define ASYNC_RETRY_FIRST_MS    100u /* first pause after "busy" */
+#define ASYNC_RETRY_MAX_MS      10000u
+#define FOLLOW_BYTES_MAX        (8 * MIB) /* text a follower may have waiting */
+#define RETENTION_EVERY_MS      60000u
+#define RETENTION_SLICE         2000u
+#define HEALTH_FRESH_MS         1000u /* a good answer is reused for this long */
+#define TOKENS_MAX              10000u
+#define LOGS_READ_MAX           (64 * MIB) /* text of one answer of core_logs() */
+#define READ_ROWS_MAX           100000u    /* rows of any one answer */
+#define US_PER_MINUTE           INT64_C(60000000)
+#define USAGE_LOOK_MAX          32u /* instances a loop looks at for one question */
 
 struct core_loop;
 
@@ -94,8 +95,10 @@ struct core_fn {
     _Atomic uint32_t running; /* calls submitted and not ended, all loops */
     struct fn_totals totals;
     uint32_t no;
-    _Atomic bool gone; /* deleted */
-    char *key;         /* of the map of names; under registry.lock as all below */
+    _Atomic bool gone;              /* deleted */
+    _Atomic bool pulling_again;     /* calls wait for it */
+    _Atomic uint64_t pull_again_ns; /* not before */
+    char *key;                      /* of the map of names; under registry.lock as all below */
     size_t key_len;
     struct function *function;
     struct deployment *deployment; /* of the active version; NULL before one */
@@ -195,7 +198,7 @@ struct ask {
     /* Where `read` has set `far`: on a worker thread, after it, may block. May be NULL. */
     int (*fetch)(struct ask *a, struct error *err);
     bool far;
-    bool look; /* ask_after_history(): first looks at what instances of … use … */
+    bool look;              /* ask_after_history(): first looks at what instances of … use … */
     uint32_t look_function; /* … this function; 0: all */
     /* private */
     struct store_job job;
@@ -252,6 +255,9 @@ struct build_wait {
 void build_enqueue(struct core *c, struct core_fn *fn, struct function *f, uint32_t version_no,
                    uint32_t number, const char *image, bool activate, bool check,
                    struct build_wait *wait, struct loop *loop);
+/* A call wants FN, whose image could not be fetched: perhaps its registry is there by now. False:
+ * it is no such function, or was tried a moment ago. */
+bool build_again(struct core *c, struct loop *loop, struct core_fn *fn, const struct function *f);
 /* A version that is not being built is over at once, with ok false. */
 void build_wait_for(struct core *c, struct build_wait *w, struct loop *loop, uint32_t version_no);
 void build_wait_attach(struct build_wait *w, struct core *c, struct loop *loop, struct list *to);
@@ -280,10 +286,11 @@ struct code_slot {
 int code_slot_read(struct store *s, uint32_t version_no, struct code_slot *ret, struct error *err);
 int code_slot_fetch(struct core *c, struct code_slot *slot, struct error *err); /* blocks */
 void code_slot_done(struct code_slot *slot);
-#define OBJECTS_SWEEP_MS   60000u
-#define OBJECTS_SWEEP_MAX  64u
-#define OBJECT_UPLOAD_US   INT64_C(3600000000) /* an upload that is not a version's by then is none */
-struct objects { /* deletes what is nobody's; on loops[0] */
+#define OBJECTS_SWEEP_MS  60000u
+#define OBJECTS_SWEEP_MAX 64u
+#define OBJECT_UPLOAD_US  INT64_C(3600000000) /* an upload that is not a version's by then is none \
+                                               */
+struct objects {                              /* deletes what is nobody's; on loops[0] */
     struct core *core;
     struct loop_timer timer;
     struct loop_task kick;

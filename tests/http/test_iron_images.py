@@ -199,6 +199,24 @@ def test_a_registry_that_is_down(iron, made):
         assert iron.server.request("POST", "/r/app/x", b"back").body == b"back"
 
 
+def test_a_registry_that_comes_later(iron, made):
+    """Nobody has to ask for the pull again: who calls, does."""
+    with reg.Registry() as own:
+        layout = reg.image(made, "later", {"/program": reg.compiled(PROGRAM)},
+                           entrypoint=["/program"], cmd=["echo"])
+        ref = own.push(layout, "iron/later:1")
+        own.stop()
+        iron.route("/x", image=ref)
+        assert iron("POST", "/r/app/x").status == 500
+        own.start()
+
+        def calls():
+            reply = iron.server.request("POST", "/r/app/x", b"now")
+            return reply if reply.status == 200 else None
+
+        assert wait_for("it runs", calls, 60).body == b"now"
+
+
 def test_pullers_need_no_registry(iron):
     ref = f"127.0.0.1:{reg.free_port()}/no/body:1"
     iron.route("/x", image=ref, type="async", config={"KILN_PULL": "true"})
