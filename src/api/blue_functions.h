@@ -14,6 +14,7 @@
 #define BLUE_URL         "blue.invocationUrl"
 #define BLUE_DEPLOYED    "blue.lastDeployed" /* µs since 1970 */
 #define BLUE_TRIGGER     "invocation-"
+#define BLUE_HANDLER     "handler" /* the worker looks for Spin's class IncomingHandler first */
 
 extern const char *const blue_methods[];
 #define BLUE_METHODS_N 7

@@ -7,7 +7,6 @@
 #include "routes.h"
 #include <ctype.h>
 
-#define HANDLER    "handler" /* the worker looks for Spin's class IncomingHandler first */
 #define RUNTIME    "Python 3.12"
 #define MEMORY_MIB 256
 #define TIMEOUT_S  30
@@ -67,7 +66,7 @@ static struct function *new_function(const struct request *r) {
     f->project = x_strdup(DEFAULT_PROJECT);
     f->runtime = x_strdup(RUNTIME);
     f->kind = RUNTIME_PYTHON;
-    f->handler = x_strdup(HANDLER);
+    f->handler = x_strdup(BLUE_HANDLER);
     f->timeout_ms = TIMEOUT_S * 1000;
     f->methods = x_strdup("GET");
     return f;

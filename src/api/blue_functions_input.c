@@ -98,6 +98,7 @@ static int set_memory(const struct request *r, struct function *f, int64_t mib, 
 int blue_given_apply(const struct request *r, const struct json *o, const struct blue_given *g,
                      struct function *f, struct error *err) {
     char deployed[24];
+    bool image = f->kind == RUNTIME_IMAGE;
     if ((g->name.p && function_set_title(f, g->name, "name", err) < 0) ||
         (g->runtime.p && fields_runtime(o, "runtime", JSON_NULLABLE, f, err) < 0) ||
         (g->memory >= 0 && set_memory(r, f, g->memory, err) < 0) ||
@@ -106,6 +107,12 @@ int blue_given_apply(const struct request *r, const struct json *o, const struct
     if (f->kind == RUNTIME_IMAGE && (g->code.p || g->runtime.p))
         return error_field(err, ERR_INVALID_RUNTIME, "runtime",
                            "runtime must be a language that code is written in");
+    if (image && g->runtime.p && !g->code.p)
+        return error_field(err, ERR_INVALID, "code",
+                           "the function is an image: to make it one of code, give both runtime "
+                           "and code");
+    if (g->code.p && (!f->handler || !f->handler[0]))
+        field_set(&f->handler, STR(BLUE_HANDLER));
     if (g->timeout >= 0)
         f->timeout_ms = (uint32_t)g->timeout * 1000;
     if (g->methods)

@@ -39,6 +39,11 @@ int fields_name(const struct json *o, const char *member, int flags, struct func
         return 0;
     if (check_name(s, member, err) < 0)
         return -1;
+    /* Another name ends the title: it would be shown, and nothing found by it. */
+    if (f->name && !str_is(s, f->name)) {
+        free(f->title);
+        f->title = NULL;
+    }
     field_set(&f->name, s);
     return 0;
 }

@@ -56,6 +56,9 @@ static int read_deploy(const struct json *o, uint32_t *ret_number, struct buf *c
     *ret_number = (uint32_t)number;
     if (image->len > 0 && !has_code)
         return 0;
+    if (!has_code)
+        return error_field(err, ERR_INVALID, "source_code",
+                           "\"source_code\" is required, or \"image\"");
     return fnservice_base64(o, "source_code", JSON_REQUIRED | JSON_NONEMPTY, code, err);
 }
 

@@ -47,11 +47,30 @@ static int prepare(struct request *r, struct invoke *iv, struct error *err) {
 
 /* ---- out ---- */
 
+/* Spin's functions return nothing but bytes: those that their type calls JSON or text are it. */
+static enum wire_body shown_kind(const struct engine_result *result) {
+    struct wire_in peek = result->headers;
+    uint32_t left = INVOKE_HEADERS_START;
+    struct http_header h;
+    if (result->body_kind != WIRE_BODY_BYTES || !str_is_utf8(result->body))
+        return result->body_kind;
+    while (invoke_header_next(&peek, &left, &h)) {
+        if (!str_ieq(h.name, STR("content-type")))
+            continue;
+        struct str rest = h.value, type = str_trim(str_cut(&rest, ';'));
+        if (str_ieq(type, STR("application/json")) && json_check(result->body, NULL) == 0)
+            return WIRE_BODY_JSON;
+        if (type.len >= 5 && str_ieq(str_n(type.p, 5), STR("text/")))
+            return WIRE_BODY_TEXT;
+    }
+    return WIRE_BODY_BYTES;
+}
+
 /* What a handler's body looks like inside the wrapper. JSON comes from the function: it is checked
  * before it becomes part of ours. */
 static int write_body(struct json_w *w, const struct engine_result *result, struct error *err) {
     jw_key(w, "body");
-    switch (result->body_kind) {
+    switch (shown_kind(result)) {
     case WIRE_BODY_JSON:
         if (json_check(result->body, NULL) < 0)
             return error_set(err, ERR_FUNCTION, "the function returned a body that is not JSON");

@@ -333,8 +333,9 @@ struct core_job {
     struct invocation record;
     struct str result; /* JSON text; p NULL: none yet, failed, or too long to be kept */
 };
-/* Appends what a call returned as JSON: text as a string, bytes as base64, nothing as null. 0, or
- * -errno where OUT is full. */
+/* Appends what a call returned as JSON: text as a string, nothing as null, bytes (all that Spin's
+ * functions return) as what they are: JSON, else text, else base64. 0, or -errno where OUT is
+ * full. */
 int core_result_json(struct buf *out, enum wire_body kind, struct str body);
 /* ERR_NOT_FOUND, field "job". Those of deleted functions may still be found. */
 void core_job(struct core *c, struct loop *loop, uint64_t no,

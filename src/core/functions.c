@@ -34,6 +34,19 @@ int function_check(struct function *f, struct error *err) {
     return 0;
 }
 
+/* A taken name says more than the path that goes with it: -1, *ERR about the name where it is. */
+static int refuse_route(struct core *c, const struct function *f, struct error *err) {
+    struct function *other =
+        core_function_named(c, str_of(f->workspace), str_of(f->project), str_of(f->name));
+    bool taken = other && other->no != f->no;
+    function_unref(other);
+    if (!taken)
+        return -1;
+    return error_field(err, ERR_CONFLICT, "name",
+                       "a function named '%s' exists in project '%s' already", function_title(f),
+                       f->project);
+}
+
 const char *image_that_runs(struct str code, const char *image) {
     return code.len == 0 && image && image[0] ? image : NULL;
 }
@@ -59,8 +72,10 @@ int triggers_check(struct core *c, struct trigger **v, size_t n, const struct fu
         return error_field(err, ERR_INVALID, "triggers", "at most %d triggers a function",
                            TRIGGERS_MAX);
     for (size_t i = 0; i < n; i++) {
-        if (check_trigger(v[i], f->name, err) < 0 || route_check(c, v[i], f->no, err) < 0)
+        if (check_trigger(v[i], f->name, err) < 0)
             return -1;
+        if (route_check(c, v[i], f->no, err) < 0)
+            return refuse_route(c, f, err);
         for (size_t j = 0; j < i; j++)
             if (strcmp(v[i]->name, v[j]->name) == 0)
                 return error_field(err, ERR_CONFLICT, "triggers", "two triggers are named '%s'",

@@ -12,10 +12,10 @@ int core_result_json(struct buf *out, enum wire_body kind, struct str body) {
     json_w_init(&w, out);
     if (kind == WIRE_BODY_NONE)
         jw_null(&w);
-    else if (kind == WIRE_BODY_BYTES)
-        jw_base64(&w, body);
-    else if (kind == WIRE_BODY_JSON && json_check(body, NULL) == 0) /* it comes from the function */
+    else if (kind != WIRE_BODY_TEXT && json_check(body, NULL) == 0) /* it comes from the function */
         jw_raw(&w, body);
+    else if (kind == WIRE_BODY_BYTES && !str_is_utf8(body))
+        jw_base64(&w, body);
     else
         jw_str(&w, body);
     return json_w_done(&w);

@@ -95,7 +95,8 @@ static int explain(const struct query *q, const struct function *f, struct error
     if (query_constraint(q) != SQLITE_CONSTRAINT_UNIQUE)
         return -1;
     return error_field(err, ERR_CONFLICT, "name",
-                       "a function named '%s' exists in project '%s' already", f->name, f->project);
+                       "a function named '%s' exists in project '%s' already", function_title(f),
+                       f->project);
 }
 
 static int no_such_function(struct error *err) {
