@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Spellings of runtimes: "<language>[ ][<major>[[.]<minor>…]]", in whatever case. The interpreter that runs is the one
- * of the machine; the spelling only chooses the language. */
+/* Spellings of runtimes: "<language>[<major>[[.]<minor>…]]", or as people write them:
+ * "Python 3.12". The interpreter that runs is the one of the machine; the spelling only chooses the
+ * language. */
 
 #include "model/model.h"
 
@@ -12,8 +13,8 @@ struct language {
 
 /* A longer name stands before its own beginning. */
 static const struct language LANGUAGES[] = {
-    {"python", RUNTIME_PYTHON, '3'},
-    {"nodejs", RUNTIME_NODE, 0},
+    {"Python ", RUNTIME_PYTHON, '3'}, {"Node.js ", RUNTIME_NODE, 0},
+    {"python", RUNTIME_PYTHON, '3'},  {"nodejs", RUNTIME_NODE, 0},
     {"node", RUNTIME_NODE, 0},
 };
 
@@ -36,22 +37,16 @@ static bool version_ok(struct str s, char major) {
     return s.p[0] != '0';
 }
 
-int runtime_parse(struct str said) {
-    if (str_is(said, "image"))
+int runtime_parse(struct str s) {
+    if (str_is(s, "image"))
         return RUNTIME_IMAGE;
-    char low[RUNTIME_MAX_LEN];
-    if (said.len > sizeof low)
-        return -1;
-    for (size_t i = 0; i < said.len; i++)
-        low[i] = said.p[i] >= 'A' && said.p[i] <= 'Z' ? (char)(said.p[i] | 0x20) : said.p[i];
-    struct str s = str_n(low, said.len);
     for (size_t i = 0; i < ARRAY_LEN(LANGUAGES); i++) {
         struct str name = str_of(LANGUAGES[i].name);
         if (!str_starts(s, name))
             continue;
         struct str version = str_n(s.p + name.len, s.len - name.len);
-        if (version.len > 1 && version.p[0] == ' ')
-            version = str_n(version.p + 1, version.len - 1);
+        if (version.len == 0 && name.p[name.len - 1] == ' ')
+            return -1;
         return version_ok(version, LANGUAGES[i].major) ? (int)LANGUAGES[i].kind : -1;
     }
     return -1;

@@ -5,6 +5,7 @@ import concurrent.futures
 import datetime
 import http.client
 import json
+import shutil
 import threading
 import time
 import urllib.parse
@@ -492,8 +493,8 @@ def test_capabilities_are_of_the_document_and_true(server):
     assert c["supports_versioning"] is c["supports_async"] is c["supports_logs"] is True
     assert c["supports_metrics"] is c["supports_environment_vars"] is True
     assert c["supports_scale_to_zero"] is True
-    assert c["supported_trigger_types"] == ["http"]
-    assert c["supports_custom_images"] is False
+    assert c["supported_trigger_types"] == ["http", "schedule"]
+    assert c["supports_custom_images"] is all(map(shutil.which, ("crun", "skopeo", "umoci")))
     assert c["max_payload_size_mb"] == 50
     assert c["max_timeout_secs"] >= 300
     assert c["isolation"]

@@ -32,14 +32,15 @@ static void names_are_total(void **state) {
 
 static void runtimes(void **state) {
     (void)state;
-    static const char *const PYTHON[] = {"python",    "python3",    "python3.9",   "python39",
-                                         "python310", "python3.12", "python3.11.2",
-                                         "Python 3.12", "PYTHON"};
+    static const char *const PYTHON[] = {"python",       "python3",     "python3.9",
+                                         "python39",     "python310",   "python3.12",
+                                         "python3.11.2", "Python 3.12", "Python 3"};
     static const char *const NODE[] = {"node",       "nodejs", "node18",     "nodejs18",
                                        "nodejs20.x", "node22", "nodejs18.19"};
-    static const char *const NONE[] = {"",        "go1.21",  "java11",     "python2.7", "python3.",
-                                       "Python  3", "python ",  "nodex",   "node-18",    "python3x",  "deno",
-                                       "node018", "node.18", "python3..9", "pythonista"};
+    static const char *const NONE[] = {
+        "",         "go1.21",   "java11",  "python2.7", "python3.",   "Python  3",
+        "python ",  "PYTHON 3", "Python ", "Python",    "nodex",      "node-18",
+        "python3x", "deno",     "node018", "node.18",   "python3..9", "pythonista"};
     for (size_t i = 0; i < ARRAY_LEN(PYTHON); i++)
         assert_int_equal(runtime_parse(str_of(PYTHON[i])), RUNTIME_PYTHON);
     for (size_t i = 0; i < ARRAY_LEN(NODE); i++)
