@@ -52,7 +52,7 @@ static void ask_loki(struct work *work) {
 
 static void lines_end(struct lines_ask *a) {
     for (size_t i = 0; i < a->n; i++)
-        a->v[i].text.p = a->text.p + (uintptr_t)a->v[i].text.p;
+        a->v[i].text.p = a->text.p ? a->text.p + (uintptr_t)a->v[i].text.p : "";
     a->done(a->arg, a->failed ? &a->error : NULL, a->v, a->failed ? 0 : a->n);
     free(a->v);
     buf_done(&a->text);

@@ -99,6 +99,7 @@ void deployment_unref(struct deployment *d) {
     if (!d || atomic_fetch_sub(&d->refs, 1) != 1)
         return;
     function_unref(d->function);
+    project_unref(d->project);
     free(d);
 }
 
