@@ -104,17 +104,12 @@ static int read_body(struct request *r, struct str *ret, struct error *err) {
 static int encode(struct request *r, struct core_call *call, struct str param, struct error *err) {
     struct http_call *http = r->call;
     struct engine_input *in = &call->input;
-    if (invoke_input_query(in, http->head.query, &http->arena, err) < 0)
+    if (invoke_input_head(in, &http->head, INVOKE_PRIVATE, &http->arena, err) < 0)
         return -1;
-    engine_input_headers(in);
-    invoke_input_headers(in, &http->head, INVOKE_PRIVATE);
     engine_input_header(in, STR(IRON_HEADER_URL), full_url(r, &http->arena));
     if (param.p)
         add_param(in, r->function, param, &http->arena);
-    if (engine_input_end(in) == 0)
-        return 0;
-    return error_set(err, ERR_TOO_LARGE, "headers and query are over %zu bytes or %d entries",
-                     CORE_CALL_HEAD_MAX, WIRE_HEADERS_MAX);
+    return invoke_input_end(in, err);
 }
 
 static int prepare(struct request *r, struct core_call *call, struct error *err) {

@@ -33,14 +33,9 @@ static int prepare(struct request *r, struct invoke *iv, struct error *err) {
     struct engine_input *in = &iv->call.input;
     iv->call.body = http->body.len ? http->body : STR("{}");
     iv->created_us = iv->call.created_us;
-    if (invoke_input_query(in, http->head.query, &http->arena, err) == 0) {
-        engine_input_headers(in);
-        invoke_input_headers(in, &http->head, INVOKE_PRIVATE);
-        if (engine_input_end(in) == 0)
-            return 0;
-        (void)error_set(err, ERR_TOO_LARGE, "headers and query are over %zu bytes or %d entries",
-                        CORE_CALL_HEAD_MAX, WIRE_HEADERS_MAX);
-    }
+    if (invoke_input_head(in, &http->head, INVOKE_PRIVATE, &http->arena, err) == 0 &&
+        invoke_input_end(in, err) == 0)
+        return 0;
     core_call_done(&iv->call);
     return -1;
 }

@@ -69,6 +69,22 @@ int invoke_input_query(struct engine_input *in, struct str raw, struct arena *a,
     return 0;
 }
 
+int invoke_input_head(struct engine_input *in, const struct http_head *head, enum invoke_pass pass,
+                      struct arena *a, struct error *err) {
+    if (invoke_input_query(in, head->query, a, err) < 0)
+        return -1;
+    engine_input_headers(in);
+    invoke_input_headers(in, head, pass);
+    return 0;
+}
+
+int invoke_input_end(struct engine_input *in, struct error *err) {
+    if (engine_input_end(in) == 0)
+        return 0;
+    return error_set(err, ERR_TOO_LARGE, "headers and query are over %zu bytes or %d entries",
+                     CORE_CALL_HEAD_MAX, WIRE_HEADERS_MAX);
+}
+
 static struct str media_type(struct str content_type) {
     return str_trim(str_cut(&content_type, ';'));
 }
