@@ -123,8 +123,9 @@ static void job_done(struct store_job *job, const struct error *err) {
     async_run_over(run);
 }
 
-/* Names may come more than once: {"name": ["value", …]}. */
-static void put_headers(struct buf *out, struct wire_in in) {
+/* Names may come more than once: {"name": ["value", …]}. JSON is called so, as in the answer of a
+ * call that is waited for. */
+static void put_headers(struct buf *out, struct wire_in in, bool json) {
     struct str names[WIRE_HEADERS_MAX], values[WIRE_HEADERS_MAX];
     bool told[WIRE_HEADERS_MAX] = {false};
     uint32_t n = wire_get_u32(&in);
@@ -140,6 +141,7 @@ static void put_headers(struct buf *out, struct wire_in in) {
     for (uint32_t i = 0; i < n && !in.bad; i++) {
         if (told[i])
             continue;
+        json = json && !str_ieq(names[i], STR("content-type"));
         jw_key_str(&w, names[i]);
         jw_begin_array(&w);
         for (uint32_t j = i; j < n; j++) {
@@ -148,6 +150,11 @@ static void put_headers(struct buf *out, struct wire_in in) {
             jw_str(&w, values[j]);
             told[j] = true;
         }
+        jw_end_array(&w);
+    }
+    if (json) {
+        jw_array_member(&w, "Content-Type");
+        jw_str(&w, STR("application/json"));
         jw_end_array(&w);
     }
     jw_end_object(&w);
@@ -168,7 +175,7 @@ static void end(struct async_run *run, const struct engine_result *r) {
     if (r->cause == ERR_NONE) {
         o->result_status = r->status;
         o->job_result_kind = (uint8_t)r->body_kind;
-        put_headers(&run->headers, r->headers);
+        put_headers(&run->headers, r->headers, r->body_kind == WIRE_BODY_JSON);
         (void)buf_put_str(&run->result, r->body);
         o->result_headers = buf_str(&run->headers);
         o->result_body = run->result.p ? buf_str(&run->result) : STR("");

@@ -557,6 +557,16 @@ def test_async_keeps_bytes_status_and_headers(server):
     assert got["result"]["headers"]["X-Kept"] == ["yes"]
 
 
+@pytest.mark.parametrize("returned", [
+    "{'a': 1}", "'text'", "b'x'", "{'statusCode': 201, 'body': [1]}",
+    "{'headers': {'content-type': 'application/x+json'}, 'body': {}}"])
+def test_async_answers_what_a_call_that_is_waited_for_does(server, returned):
+    ident = server.create(f"def handler(e):\n    return {returned}\n")
+    now = server.invoke(ident).json
+    later = ended(server, start_async(server, ident))["result"]
+    assert later == {k: now[k] for k in ("status_code", "headers", "body")}
+
+
 def test_async_that_fails_says_why(server):
     ident = server.create("def handler(e):\n    raise ValueError('late')\n")
     got = ended(server, start_async(server, ident))
