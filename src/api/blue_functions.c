@@ -151,13 +151,10 @@ struct blue_shown *blue_shown_new(struct request *r, int http_status) {
 static void on_activity(void *arg, const struct error *err, const struct core_activity *v,
                         size_t n UNUSED) {
     struct blue_shown *s = arg;
-    if (err) {
-        request_fail(s->r, err);
-        return;
-    }
-    struct buf body = BUF_INIT(REPLY_MAX);
     struct json_w w;
-    json_w_init(&w, &body);
+    struct buf body;
+    if (!request_begin(s->r, err, &w, &body))
+        return;
     write_function(&w, s->r, s->r->function, s->code, v, s->status);
     request_written(s->r, s->http_status, NULL, 0, &w, &body);
 }
@@ -222,13 +219,10 @@ static void listing_free(void *state) {
 
 static void on_list(void *arg, const struct error *err, const struct core_activity *v, size_t n) {
     struct listing *s = arg;
-    if (err) {
-        request_fail(s->r, err);
-        return;
-    }
-    struct buf body = BUF_INIT(REPLY_MAX);
     struct json_w w;
-    json_w_init(&w, &body);
+    struct buf body;
+    if (!request_begin(s->r, err, &w, &body))
+        return;
     jw_begin_array(&w);
     for (size_t i = 0; i < n; i++)
         write_function(&w, s->r, s->l.v[i], s->codes[i], &v[i], NULL);

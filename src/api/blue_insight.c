@@ -179,14 +179,11 @@ static void write_raw(struct json_w *w, const char *name, const struct json *dat
 
 static void on_prometheus(void *arg, const struct error *err, const struct json *const *data) {
     struct request *r = arg;
-    if (err) {
-        request_fail(r, err);
-        return;
-    }
-    struct buf body = BUF_INIT(REPLY_MAX);
     struct json_w w;
+    struct buf body;
     struct point p;
-    json_w_init(&w, &body);
+    if (!request_begin(r, err, &w, &body))
+        return;
     begin_metrics(&w);
     if (read_sample(first_of(data[0], "value"), &p))
         jw_double_member(&w, "cpu_total", p.value);
@@ -231,14 +228,11 @@ void op_blue_get_function_metrics(struct request *r) {
 
 static void on_lines(void *arg, const struct error *err, const struct core_line *v, size_t n) {
     struct request *r = arg;
-    if (err) {
-        request_fail(r, err);
-        return;
-    }
-    struct buf body = BUF_INIT(REPLY_MAX);
     struct json_w w;
+    struct buf body;
     char id[ID_TEXT_MAX], ns[32];
-    json_w_init(&w, &body);
+    if (!request_begin(r, err, &w, &body))
+        return;
     jw_begin_object(&w);
     jw_array_member(&w, "logs");
     for (size_t i = 0; i < n; i++) {

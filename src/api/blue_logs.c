@@ -56,13 +56,10 @@ void blue_write_execution(struct json_w *w, const struct invocation *call, struc
 static void on_executions(void *arg, const struct error *err,
                           const struct core_execution_page *page) {
     struct request *r = arg;
-    if (err) {
-        request_fail(r, err);
-        return;
-    }
-    struct buf body = BUF_INIT(REPLY_MAX);
     struct json_w w;
-    json_w_init(&w, &body);
+    struct buf body;
+    if (!request_begin(r, err, &w, &body))
+        return;
     jw_begin_object(&w);
     jw_array_member(&w, "logs");
     for (size_t i = 0; i < page->n; i++) {

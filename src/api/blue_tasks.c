@@ -58,13 +58,10 @@ static void on_task(void *arg, const struct error *err, const struct task *t) {
         error_field(&refused, ERR_NOT_FOUND, "task", "Task not found");
         err = &refused;
     }
-    if (err) {
-        request_fail(r, err);
-        return;
-    }
-    struct buf body = BUF_INIT(MIB);
     struct json_w w;
-    json_w_init(&w, &body);
+    struct buf body;
+    if (!request_begin(r, err, &w, &body))
+        return;
     jw_begin_object(&w);
     write_head(&w, t);
     write_result(&w, t);
@@ -83,14 +80,11 @@ void op_blue_get_task(struct request *r) {
 static void on_tasks(void *arg, const struct error *err, const struct task *v, size_t n,
                      bool more) {
     struct request *r = arg;
-    if (err) {
-        request_fail(r, err);
-        return;
-    }
-    struct buf body = BUF_INIT(REPLY_MAX);
     char time[BLUE_TIME_MAX];
     struct json_w w;
-    json_w_init(&w, &body);
+    struct buf body;
+    if (!request_begin(r, err, &w, &body))
+        return;
     jw_begin_object(&w);
     jw_str_member(&w, "workspace_id", r->call ? r->workspace : STR(""));
     jw_array_member(&w, "tasks");

@@ -10,13 +10,10 @@
 
 static void on_function(struct request *r, int status, const struct error *err,
                         const struct function *f) {
-    if (err) {
-        request_fail(r, err);
-        return;
-    }
-    struct buf body = BUF_INIT(REPLY_MAX);
     struct json_w w;
-    json_w_init(&w, &body);
+    struct buf body;
+    if (!request_begin(r, err, &w, &body))
+        return;
     fnservice_write_function(&w, r, f);
     fnservice_send(r, status, &w, &body);
 }

@@ -48,13 +48,10 @@ static void write_result(struct json_w *w, const struct async_call *c) {
 
 static void on_get(void *arg, const struct error *err, const struct async_call *c) {
     struct request *r = arg;
-    if (err) {
-        request_fail(r, err);
-        return;
-    }
-    struct buf body = BUF_INIT(REPLY_MAX);
     struct json_w w;
-    json_w_init(&w, &body);
+    struct buf body;
+    if (!request_begin(r, err, &w, &body))
+        return;
     write_record(&w, r->function->workspace, &c->record);
     if (c->record.status == INV_COMPLETED && c->result_body.p)
         write_result(&w, c);

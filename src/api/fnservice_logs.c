@@ -44,13 +44,10 @@ static void write_line(struct json_w *w, const struct function *f, const struct 
 
 static void on_list(void *arg, const struct error *err, const struct log_line *v, size_t n) {
     struct request *r = arg;
-    if (err) {
-        request_fail(r, err);
-        return;
-    }
-    struct buf body = BUF_INIT(REPLY_MAX);
     struct json_w w;
-    json_w_init(&w, &body);
+    struct buf body;
+    if (!request_begin(r, err, &w, &body))
+        return;
     jw_begin_object(&w);
     jw_array_member(&w, "logs");
     for (size_t i = 0; i < n; i++)

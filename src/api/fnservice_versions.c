@@ -30,13 +30,10 @@ static void write_version(struct json_w *w, const struct function *f, const stru
 
 static void on_version(struct request *r, int status, const struct error *err,
                        const struct version *v, bool detail) {
-    if (err) {
-        request_fail(r, err);
-        return;
-    }
-    struct buf body = BUF_INIT(REPLY_MAX);
     struct json_w w;
-    json_w_init(&w, &body);
+    struct buf body;
+    if (!request_begin(r, err, &w, &body))
+        return;
     write_version(&w, r->function, v, detail);
     fnservice_send(r, status, &w, &body);
 }

@@ -146,13 +146,10 @@ static void write_tasks(struct json_w *w, const struct request *r, const struct 
 
 static void send_wrapped(struct request *r, const struct error *err, const struct async_call *v,
                          size_t n, bool single) {
-    if (err) {
-        request_fail(r, err);
-        return;
-    }
-    struct buf body = BUF_INIT(REPLY_MAX);
     struct json_w w;
-    json_w_init(&w, &body);
+    struct buf body;
+    if (!request_begin(r, err, &w, &body))
+        return;
     jw_begin_object(&w);
     if (single)
         jw_key(&w, "task");
@@ -184,13 +181,10 @@ void op_iron_get_tasks(struct request *r) {
 
 static void on_bare(void *arg, const struct error *err, const struct async_call *v, size_t n) {
     struct request *r = arg;
-    if (err) {
-        request_fail(r, err);
-        return;
-    }
-    struct buf body = BUF_INIT(REPLY_MAX);
     struct json_w w;
-    json_w_init(&w, &body);
+    struct buf body;
+    if (!request_begin(r, err, &w, &body))
+        return;
     write_tasks(&w, r, v, n, true);
     request_written(r, 202, NULL, 0, &w, &body);
 }

@@ -147,13 +147,10 @@ static void write_function(struct json_w *w, struct request *r, const struct fun
 
 static void on_code(void *arg, const struct error *err, struct blob *code) {
     struct request *r = arg;
-    if (err) {
-        request_fail(r, err);
-        return;
-    }
-    struct buf body = BUF_INIT(REPLY_MAX);
     struct json_w w;
-    json_w_init(&w, &body);
+    struct buf body;
+    if (!request_begin(r, err, &w, &body))
+        return;
     write_function(&w, r, r->function, code);
     request_written(r, 200, NULL, 0, &w, &body);
 }
@@ -284,13 +281,10 @@ static int read_draft(const struct request *r, const struct json *o, struct draf
 
 static void on_created(void *arg, const struct error *err, struct function *f) {
     struct request *r = arg;
-    if (err) {
-        request_fail(r, err);
-        return;
-    }
-    struct buf body = BUF_INIT(REPLY_MAX);
     struct json_w w;
-    json_w_init(&w, &body);
+    struct buf body;
+    if (!request_begin(r, err, &w, &body))
+        return;
     jw_begin_object(&w);
     write_names(&w, f);
     jw_object_member(&w, "status");
@@ -322,13 +316,10 @@ void op_kube_create_function(struct request *r) {
 
 static void on_replaced(void *arg, const struct error *err, struct function *f) {
     struct request *r = arg;
-    if (err) {
-        request_fail(r, err);
-        return;
-    }
-    struct buf body = BUF_INIT(REPLY_MAX);
     struct json_w w;
-    json_w_init(&w, &body);
+    struct buf body;
+    if (!request_begin(r, err, &w, &body))
+        return;
     write_summary(&w, r, f);
     request_written(r, 200, NULL, 0, &w, &body);
 }

@@ -61,6 +61,16 @@ void request_json(struct request *r, int status, struct buf *body) {
     request_reply(r, status, NULL, 0, body);
 }
 
+bool request_begin(struct request *r, const struct error *err, struct json_w *w, struct buf *body) {
+    if (err) {
+        request_fail(r, err);
+        return false;
+    }
+    buf_init(body, REPLY_MAX);
+    json_w_init(w, body);
+    return true;
+}
+
 void request_written(struct request *r, int status, const struct http_header *headers, size_t n,
                      struct json_w *w, struct buf *body) {
     if (json_w_done(w) == 0) {

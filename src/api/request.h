@@ -48,6 +48,8 @@ struct request {
 void request_reply(struct request *r, int status, const struct http_header *headers, size_t n,
                    struct buf *body);
 void request_json(struct request *r, int status, struct buf *body);
+/* Begins a JSON reply where core answers: BODY and W are ready. False: ERR was the reply. */
+bool request_begin(struct request *r, const struct error *err, struct json_w *w, struct buf *body);
 /* With what W wrote to BODY, or with ERR_INTERNAL where that went over BODY's max. */
 void request_written(struct request *r, int status, const struct http_header *headers, size_t n,
                      struct json_w *w, struct buf *body);
