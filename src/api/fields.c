@@ -11,6 +11,17 @@ int fields_body(const struct request *r, struct json **ret, struct error *err) {
     return 0;
 }
 
+void fields_write_code(struct json_w *w, const struct blob *code, const char *is_base64) {
+    struct str bytes = code ? str_n(code->bytes, code->len) : STR("");
+    if (str_is_utf8(bytes)) {
+        jw_str_member(w, "code", bytes);
+        return;
+    }
+    jw_key(w, "code");
+    jw_base64(w, bytes);
+    jw_bool_member(w, is_base64, true);
+}
+
 void field_set(char **to, struct str value) {
     free(*to);
     *to = str_dup(value);

@@ -115,25 +115,13 @@ void op_kube_list_functions(struct request *r) {
 
 /* ---- get ---- */
 
-/* Source is text; what is not (an archive) is shown as base64. */
-static void write_code(struct json_w *w, const struct blob *code) {
-    struct str bytes = code ? str_n(code->bytes, code->len) : STR("");
-    if (str_is_utf8(bytes)) {
-        jw_str_member(w, "code", bytes);
-        return;
-    }
-    jw_key(w, "code");
-    jw_base64(w, bytes);
-    jw_bool_member(w, "codeIsBase64", true);
-}
-
 static void write_function(struct json_w *w, struct request *r, const struct function *f,
                            const struct blob *code) {
     struct trigger_list g;
     trigger_list_get(&g, r, f);
     jw_begin_object(w);
     write_names(w, f);
-    write_code(w, code);
+    fields_write_code(w, code, "codeIsBase64");
     fields_write_environment(w, &f->env);
     write_replicas(w, r, f);
     jw_array_member(w, "triggers");

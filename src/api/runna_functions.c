@@ -19,23 +19,12 @@ static const char *runtime_name(const struct function *f) {
     return f->kind == RUNTIME_NODE ? "nodejs" : "python";
 }
 
-static void write_code(struct json_w *w, const struct blob *code) {
-    struct str bytes = code ? str_n(code->bytes, code->len) : STR("");
-    if (str_is_utf8(bytes)) {
-        jw_str_member(w, "code", bytes);
-        return;
-    }
-    jw_key(w, "code");
-    jw_base64(w, bytes);
-    jw_bool_member(w, "code_is_base64", true);
-}
-
 static void write_function(struct json_w *w, const struct function *f, const struct blob *code) {
     jw_begin_object(w);
     jw_u64_member(w, "id", f->no);
     jw_cstr_member(w, "name", function_title(f));
     jw_cstr_member(w, "runtime", runtime_name(f));
-    write_code(w, code);
+    fields_write_code(w, code, "code_is_base64");
     jw_cstr_member(w, "execution_type", f->async ? "async" : "sync");
     jw_time_member(w, "created_at", f->created_us);
     jw_time_member(w, "updated_at", f->updated_us);
