@@ -9,7 +9,7 @@ import tempfile
 
 import pytest
 import registry as reg
-from harness import AS_USER, wait_for
+from harness import AS_USER, b64, unb64, wait_for
 from test_iron import Iron, queued, refused
 
 PROGRAM = (pathlib.Path(__file__).parent / "image_program.c").read_text()
@@ -64,6 +64,29 @@ def test_a_route_runs_its_image(iron, image):
     assert iron("GET", "/r/app/echo").body == b""
     for method in ("PUT", "PATCH", "DELETE", "OPTIONS"):
         assert iron.server.request(method, "/r/app/echo", b"x").body == b"x"
+
+
+def test_every_api_calls_the_image(iron, image):
+    """The body is its stdin, what it writes is the answer, whoever asks."""
+    server = iron.server
+    iron.route("/deep/echo", image=image("echo"))
+    found = [f for f in server.call("GET", "/functions").json["data"]["functions"]
+             if f["name"] == "/deep/echo"]
+    assert len(found) == 1 and (found[0]["runtime"], found[0]["code"]) == ("image", "")
+    no = found[0]["id"]
+    shown = server.fn("GET", f"/func-{no}").json
+    assert (shown["project_id"], shown["runtime"], shown["status"]) == ("app", "image", "ready")
+    done = server.fn("POST", f"/func-{no}/invoke", {"body": b64('{"a": 1}')})
+    assert done.status == 200 and unb64(done.json["body"]) == b'{"a": 1}', done
+    done = server.call("POST", f"/api/workspaces/ws-default/functions/fn-{no}/invoke", {"a": 1})
+    assert done.json["status"] == "success" and done.json["responseBody"] == {"a": 1}, done
+    job = server.call("POST", f"/functions/{no}/invoke", {"a": 1}).json["data"]
+    assert (job["status"], job["result"]) == ("success", '{"a": 1}')
+    iron.route("/by-kube", app="proj-default", image=image("echo"))
+    done = server.kube("POST", "/by-kube/invoke", {"a": 1})
+    assert done.status == 200 and done.json == {"statusCode": 200, "body": '{"a": 1}'}, done
+    assert server.kube("DELETE", "/by-kube").status == 204
+    assert iron("POST", "/r/proj-default/by-kube", "x").status == 404
 
 
 def test_environment(iron, image):
