@@ -7,6 +7,7 @@
  * way out where that would only be noise. */
 
 #include "base/buf.h"
+#include "base/clock.h"
 #include "base/error.h"
 #include "json/tree.h"
 
@@ -20,6 +21,7 @@ struct options {
     const char *args[4]; /* what stands without dashes */
     size_t n_args;
     const char *name, *runtime, *handler, *memory, *cpu, *timeout, *min, *max, *network, *http;
+    const char *cron, *image, *format;
     const char *project, *data, *method, *path, *since, *until, *limit, *version;
     const char *env[CLI_LIST_MAX], *label[CLI_LIST_MAX], *header[CLI_LIST_MAX];
     size_t n_env, n_label, n_header;
@@ -35,6 +37,9 @@ struct command {
 /* ERR_INVALID says which option is wrong and which the command takes. */
 int options_parse(const struct command *c, int argc, char **argv, struct options *ret,
                   struct error *err);
+/* "10m" ago, or RFC 3339 as it is, as RFC 3339. */
+int option_time(const char *text, const char *option, char out[RFC3339_MAX], struct error *err);
+int option_limit(const char *text, struct error *err); /* NULL is fine */
 void options_help(const struct command *c, struct buf *out);
 
 /* ---- client.c: one request after the other over one connection ---- */
@@ -42,6 +47,10 @@ void options_help(const struct command *c, struct buf *out);
  * an empty body). Any status of 400 or more is *ERR, in words, with what to do next. */
 int client_call(const char *method, const char *path, const struct buf *body, struct json **ret,
                 struct error *err);
+/* The same with a path of the server's root, for what another of its APIs does. */
+int client_call_at(const char *method, const char *path, const struct buf *body, struct json **ret,
+                   struct error *err);
+const char *client_workspace(void); /* KILN_WORKSPACE, or CLI_WORKSPACE */
 /* Gives every line of a streamed answer to LINE as it comes, until the server or Ctrl-C ends it. */
 int client_stream(const char *path, void (*line)(struct str line), struct error *err);
 void client_done(void);
@@ -53,6 +62,16 @@ int function_find(const struct options *o, const char *name, char **ret_id, stru
 /* A member that is text, or FALLBACK. */
 struct str member_str(const struct json *v, const char *name, const char *fallback);
 const char *project_of(const struct options *o);
+
+/* ---- triggers.c ---- */
+/* Makes --http and --cron triggers of function NAME; deployed again they are changed. */
+int triggers_set(const struct options *o, const char *name, const char *id, struct error *err);
+
+/* ---- image.c ---- */
+/* fnservice makes functions of code only: those of an image are made as IronFunctions' routes. */
+int image_check(const struct options *o, struct error *err);
+int image_create(const struct options *o, const char *name, struct error *err);
+int image_set_format(const struct options *o, const char *name, struct error *err);
 
 /* ---- archive.c: what a folder is sent as ---- */
 /* The file's bytes, or the folder as a ustar archive (regular files only, sorted by name; dot files
@@ -85,6 +104,9 @@ int command_list(const struct options *o, struct error *err);
 int command_get(const struct options *o, struct error *err);
 int command_logs(const struct options *o, struct error *err);
 int command_delete(const struct options *o, struct error *err);
+int command_metrics(const struct options *o, struct error *err);
+int command_events(const struct options *o, struct error *err);
+int command_triggers(const struct options *o, struct error *err);
 int command_versions(const struct options *o, struct error *err);
 int command_activate(const struct options *o, struct error *err);
 int command_rollback(const struct options *o, struct error *err);

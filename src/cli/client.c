@@ -7,7 +7,7 @@
 #define REPLY_MAX (128 * MIB)
 
 static CURL *curl;
-static char *base_url, *authorization, *workspace;
+static char *base_url, *authorization;
 
 /* ---- where the server is ---- */
 
@@ -38,6 +38,11 @@ static char *setting(const char *variable, const char *file, const char *fallbac
     return line ? line : fallback ? x_strdup(fallback) : NULL;
 }
 
+const char *client_workspace(void) {
+    const char *ws = getenv("KILN_WORKSPACE");
+    return ws && *ws ? ws : CLI_WORKSPACE;
+}
+
 static int start(struct error *err) {
     if (curl)
         return 0;
@@ -47,8 +52,6 @@ static int start(struct error *err) {
         base_url[--n] = 0;
     cleanup_free char *token = setting("KILN_TOKEN", "admin.token", NULL);
     authorization = token ? x_asprintf("Authorization: Bearer %s", token) : NULL;
-    const char *ws = getenv("KILN_WORKSPACE");
-    workspace = x_strdup(ws && *ws ? ws : CLI_WORKSPACE);
     (void)curl_global_init(CURL_GLOBAL_DEFAULT);
     curl = curl_easy_init();
     return curl ? 0 : error_set(err, ERR_INTERNAL, "libcurl does not start");
@@ -62,7 +65,6 @@ void client_done(void) {
     curl = NULL;
     free(base_url);
     free(authorization);
-    free(workspace);
 }
 
 /* ---- requests ---- */
@@ -71,11 +73,16 @@ static size_t to_buf(char *data, size_t size, size_t n, void *arg) {
     return buf_put(arg, data, size * n) == 0 ? size * n : 0;
 }
 
-static struct curl_slist *prepare(const char *method, const char *path, const struct buf *body) {
-    char *ws = curl_easy_escape(curl, workspace, 0);
-    cleanup_free char *url =
-        x_asprintf("%s/api/v1/workspaces/%s/functions%s", base_url, ws ? ws : "", path);
+/* PATH below the workspace's functions: that of the server's root. */
+static char *below_functions(const char *path) {
+    char *ws = curl_easy_escape(NULL, client_workspace(), 0);
+    char *all = x_asprintf("/api/v1/workspaces/%s/functions%s", ws ? ws : "", path);
     curl_free(ws);
+    return all;
+}
+
+static struct curl_slist *prepare(const char *method, const char *path, const struct buf *body) {
+    cleanup_free char *url = x_asprintf("%s%s", base_url, path);
     struct curl_slist *headers = curl_slist_append(NULL, "Content-Type: application/json");
     headers = curl_slist_append(headers, "Expect:");
     if (authorization)
@@ -116,7 +123,12 @@ static enum error_code code_of(long status) {
 
 static int refused(long status, const struct json *reply, struct error *err) {
     struct str text = STR("the server did not say why"), code = STR_NULL;
+    const struct json *iron = NULL; /* has an object with its words */
     struct error ignored;
+    if (json_get_object(reply, "error", JSON_OPTIONAL, &iron, &ignored) == 0 && iron) {
+        (void)json_get_str(iron, "message", JSON_OPTIONAL, &text, &ignored);
+        (void)json_get_str(iron, "fields", JSON_OPTIONAL, &text, &ignored);
+    }
     (void)json_get_str(reply, "error", JSON_OPTIONAL, &text, &ignored);
     (void)json_get_str(reply, "code", JSON_OPTIONAL, &code, &ignored);
     return error_set(err, code_of(status), "%.*s%s (%ld%s%.*s)", STR_ARG(text), what_next(status),
@@ -125,6 +137,12 @@ static int refused(long status, const struct json *reply, struct error *err) {
 
 int client_call(const char *method, const char *path, const struct buf *body, struct json **ret,
                 struct error *err) {
+    cleanup_free char *all = below_functions(path);
+    return client_call_at(method, all, body, ret, err);
+}
+
+int client_call_at(const char *method, const char *path, const struct buf *body, struct json **ret,
+                   struct error *err) {
     if (start(err) < 0)
         return -1;
     cleanup_buf struct buf reply = BUF_INIT(REPLY_MAX);
@@ -178,7 +196,8 @@ int client_stream(const char *path, void (*line)(struct str line), struct error 
     if (start(err) < 0)
         return -1;
     struct stream s = {.pending = BUF_INIT(16 * MIB), .line = line};
-    struct curl_slist *headers = prepare("GET", path, NULL);
+    cleanup_free char *all = below_functions(path);
+    struct curl_slist *headers = prepare("GET", all, NULL);
     curl_easy_setopt(curl, CURLOPT_WRITEFUNCTION, to_lines);
     curl_easy_setopt(curl, CURLOPT_WRITEDATA, &s);
     CURLcode code = curl_easy_perform(curl);

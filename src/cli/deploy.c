@@ -33,8 +33,8 @@ static bool has(const char *folder, const char *file) {
 }
 
 static const char *main_file(const char *folder) {
-    static const char *const names[] = {"main.py",   "index.py", "handler.py", "index.js",
-                                        "index.mjs", "main.js",  "handler.js"};
+    static const char *const names[] = {"main.py",  "index.py",  "handler.py", "app.py",
+                                        "index.js", "index.mjs", "main.js",    "handler.js"};
     for (size_t i = 0; i < ARRAY_LEN(names); i++)
         if (has(folder, names[i]))
             return names[i];
@@ -210,12 +210,16 @@ static int finish_version(const char *id, const char *version, struct error *err
     return client_call("PUT", activate, NULL, NULL, err);
 }
 
-static int new_version(const struct source *s, const char *id, struct error *err) {
+static int new_version(const struct options *o, const struct source *s, const char *id,
+                       struct error *err) {
     cleanup_buf struct buf body = BUF_INIT(2 * CLI_CODE_MAX);
     struct json_w w;
     json_w_init(&w, &body);
     jw_begin_object(&w);
-    put_code(&w, s);
+    if (o->image)
+        jw_cstr_member(&w, "image", o->image);
+    else
+        put_code(&w, s);
     jw_end_object(&w);
     cleanup_free char *path = x_asprintf("/%s/versions", id);
     cleanup_json struct json *v = NULL;
@@ -225,81 +229,59 @@ static int new_version(const struct source *s, const char *id, struct error *err
     return finish_version(id, version, err);
 }
 
-/* The id of the function's trigger NAME, or NULL. */
-static char *trigger_id(const char *id, const char *name, struct error *err) {
-    cleanup_free char *path = x_asprintf("/%s/triggers", id);
-    cleanup_json struct json *reply = NULL;
-    const struct json *list = NULL;
-    if (client_call("GET", path, NULL, &reply, err) < 0 ||
-        json_get_array(reply, "triggers", JSON_REQUIRED, &list, err) < 0)
-        return NULL;
-    for (size_t i = 0; i < json_count(list); i++)
-        if (str_is(member_str(json_item(list, i), "name", ""), name))
-            return str_dup(member_str(json_item(list, i), "id", ""));
-    return NULL;
-}
-
-static void put_trigger(struct json_w *w, const struct options *o, const char *name) {
-    struct str path = str_of(o->http), method = STR("GET");
-    if (memchr(path.p, ' ', path.len))
-        method = str_cut(&path, ' ');
-    jw_begin_object(w);
-    jw_cstr_member(w, "name", name);
-    jw_cstr_member(w, "type", "http");
-    jw_bool_member(w, "enabled", true);
-    jw_object_member(w, "config");
-    jw_str_member(w, "method", method);
-    jw_str_member(w, "path", path);
-    jw_end_object(w);
-    jw_end_object(w);
-}
-
-/* Deployed again, --http moves the trigger that it made before. */
-static int set_trigger(const struct options *o, const struct source *s, const char *id,
-                       struct error *err) {
-    cleanup_buf struct buf body = BUF_INIT(64 * KIB);
-    struct json_w w;
-    cleanup_free char *name = x_asprintf("%s-http", s->name);
-    json_w_init(&w, &body);
-    put_trigger(&w, o, name);
-    struct error none = {0};
-    cleanup_free char *old = trigger_id(id, name, &none);
-    cleanup_free char *url =
-        old ? x_asprintf("/%s/triggers/%s", id, old) : x_asprintf("/%s/triggers", id);
-    return client_call(old ? "PUT" : "POST", url, &body, NULL, err);
-}
-
-static int first_version(const char *id, const struct json *f, struct error *err) {
-    if (!str_is(member_str(f, "status", ""), "error"))
-        return 0;
+static char *newest_version(const char *id, struct error *err) {
     cleanup_free char *path = x_asprintf("/%s/versions", id);
     cleanup_json struct json *reply = NULL;
     const struct json *list = NULL;
     if (client_call("GET", path, NULL, &reply, err) < 0 ||
         json_get_array(reply, "versions", JSON_REQUIRED, &list, err) < 0)
+        return NULL;
+    return str_dup(member_str(json_item(list, 0), "id", ""));
+}
+
+/* Code: the reply tells of the build. */
+static int first_version(const struct options *o, const struct source *s, char **ret_id,
+                         struct error *err) {
+    cleanup_json struct json *f = NULL;
+    if (create(o, s, &f, err) < 0)
         return -1;
-    cleanup_free char *version = str_dup(member_str(json_item(list, 0), "id", ""));
-    return show_failure(id, version, err);
+    *ret_id = str_dup(member_str(f, "id", ""));
+    if (!str_is(member_str(f, "status", ""), "error"))
+        return 0;
+    cleanup_free char *version = newest_version(*ret_id, err);
+    return version ? show_failure(*ret_id, version, err) : -1;
+}
+
+/* An image: its build goes on when the function is there. */
+static int first_image(const struct options *o, const struct source *s, char **ret_id,
+                       struct error *err) {
+    if (image_create(o, s->name, err) < 0 || function_find(o, s->name, ret_id, err) < 0 ||
+        configure(o, s, *ret_id, err) < 0)
+        return -1;
+    cleanup_free char *version = newest_version(*ret_id, err);
+    return version ? finish_version(*ret_id, version, err) : -1;
+}
+
+static int again(const struct options *o, const struct source *s, const char *id,
+                 struct error *err) {
+    if (o->format && image_set_format(o, s->name, err) < 0)
+        return -1;
+    return configure(o, s, id, err) < 0 ? -1 : new_version(o, s, id, err);
 }
 
 static int deploy(const struct options *o, const struct source *s, struct error *err) {
     cleanup_free char *id = NULL;
-    cleanup_json struct json *f = NULL;
     struct error none = {0};
     if (function_find(o, s->name, &id, &none) == 0) {
-        if (configure(o, s, id, err) < 0 || new_version(s, id, err) < 0)
+        if (again(o, s, id, err) < 0)
             return -1;
     } else if (none.code != ERR_NOT_FOUND) {
         *err = none;
         return -1;
-    } else {
-        if (create(o, s, &f, err) < 0)
-            return -1;
-        id = str_dup(member_str(f, "id", ""));
-        if (first_version(id, f, err) < 0)
-            return -1;
+    } else if ((o->image ? first_image : first_version)(o, s, &id, err) < 0) {
+        return -1;
     }
-    if (o->http && set_trigger(o, s, id, err) < 0)
+    if (triggers_set(o, s->name, id, err) < 0)
         return -1;
     cleanup_free char *path = x_asprintf("/%s", id);
     cleanup_json struct json *now = NULL;
@@ -315,8 +297,12 @@ static int deploy(const struct options *o, const struct source *s, struct error 
 
 int command_deploy(const struct options *o, struct error *err) {
     struct source s = {.code = BUF_INIT(CLI_CODE_MAX + 64 * KIB)};
-    int r = archive_read(o->args[0], &s.folder, &s.code, err);
-    if (r == 0)
+    int r = image_check(o, err);
+    if (r == 0 && o->image)
+        s.name = x_strdup(o->args[0]);
+    else if (r == 0)
+        r = archive_read(o->args[0], &s.folder, &s.code, err);
+    if (r == 0 && !o->image)
         r = guess(o, &s, err);
     if (r == 0)
         r = deploy(o, &s, err);

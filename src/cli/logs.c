@@ -1,5 +1,4 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "base/clock.h"
 #include "cli/cli.h"
 #include <stdio.h>
 #include <time.h>
@@ -59,8 +58,7 @@ static void streamed(struct str line) {
     fflush(stdout);
 }
 
-/* "10m" ago, or RFC 3339 as it is. */
-static int time_of(const char *text, const char *option, char out[RFC3339_MAX], struct error *err) {
+int option_time(const char *text, const char *option, char out[RFC3339_MAX], struct error *err) {
     static const struct {
         char unit;
         int64_t s;
@@ -82,25 +80,29 @@ static int time_of(const char *text, const char *option, char out[RFC3339_MAX], 
                      "--%s wants 30s, 10m, 2h, 1d or an RFC 3339 time, not \"%s\"", option, text);
 }
 
+int option_limit(const char *text, struct error *err) {
+    uint64_t n;
+    if (text && str_u64(str_of(text), 1000, &n) < 0)
+        return error_set(err, ERR_INVALID, "--limit wants a number up to 1000, not \"%s\"", text);
+    return 0;
+}
+
 static int query(const struct options *o, struct buf *out, struct error *err) {
     char time[RFC3339_MAX];
-    uint64_t n;
+    if (option_limit(o->limit, err) < 0)
+        return -1;
     if (o->since) {
-        if (time_of(o->since, "since", time, err) < 0)
+        if (option_time(o->since, "since", time, err) < 0)
             return -1;
         buf_printf(out, "&since=%s", time);
     }
     if (o->until) {
-        if (time_of(o->until, "until", time, err) < 0)
+        if (option_time(o->until, "until", time, err) < 0)
             return -1;
         buf_printf(out, "&until=%s", time);
     }
-    if (o->limit) {
-        if (str_u64(str_of(o->limit), 1000, &n) < 0)
-            return error_set(err, ERR_INVALID, "--limit wants a number up to 1000, not \"%s\"",
-                             o->limit);
+    if (o->limit)
         buf_printf(out, "&limit=%s", o->limit);
-    }
     if (o->previous)
         buf_puts(out, "&previous=true");
     return 0;

@@ -3,10 +3,12 @@
 
 import json
 import os
+import shutil
 import subprocess
 
 import harness
 import pytest
+import registry
 from harness import KILN, wait_for
 
 PY = "def handler(event):\n    print('called with', event['body'])\n    return {'got': event['body']}\n"
@@ -62,6 +64,91 @@ def test_deploy_with_every_option(server, tmp_path):
     assert (f["timeout"], f["min_replicas"], f["max_replicas"], f["network"]) == (7, 0, 3, "none")
     assert server.cli("invoke", "my-name").stdout == "1=2\n"
     assert server.gateway("POST", "/here", b"").body == b"1=2"
+
+
+def test_deploy_with_a_schedule(server, tmp_path):
+    path = file(tmp_path)
+    server.cli("deploy", path, "--cron", "@every 1s", "--http", "/hello-here")
+    ident = as_json(server, "get", "hello")["id"]
+    wait_for("it ran by itself", lambda: any(
+        i["source"] == "schedule" for i in server.fn("GET", f"/{ident}/invocations").json[
+            "invocations"]))
+    lines = server.cli("triggers", "hello").stdout.splitlines()
+    assert lines[0].split() == ["NAME", "TYPE", "WHEN", "ENABLED", "UPDATED", "ID"]
+    assert lines[1].split()[:5] == ["hello-cron", "schedule", "@every", "1s", "yes"]
+    assert lines[2].split()[:5] == ["hello-http", "http", "GET", "/hello-here", "yes"]
+    server.cli("deploy", path, "--cron", "0 4 * * mon")
+    assert [(t["name"], t["type"], t["config"]) for t in as_json(server, "triggers", "hello")] == [
+        ("hello-cron", "schedule", {"cron": "0 4 * * mon"}),
+        ("hello-http", "http", {"method": "GET", "path": "/hello-here"})]
+
+
+def test_a_bad_schedule(server, tmp_path):
+    done = server.cli("deploy", file(tmp_path), "--cron", "sometimes", check=False)
+    assert done.returncode == 2, done
+    assert "cron" in done.stderr
+    assert "--http" in server.cli("triggers", "hello").stdout, "there are none, and it says how"
+
+
+NO_IMAGES = [t for t in ("crun", "skopeo", "umoci", "docker-registry", "gcc")
+             if not shutil.which(t)]
+PROGRAM = r"""
+#include <stdio.h>
+#include <stdlib.h>
+int main(int argc, char **argv) {
+    int c;
+    printf("%s %s ", argv[1], getenv("GREETING") ? getenv("GREETING") : "-");
+    while ((c = getchar()) != EOF)
+        putchar(c);
+    return 0;
+}
+"""
+
+
+@pytest.mark.skipif(bool(NO_IMAGES), reason=f"not installed: {' '.join(NO_IMAGES)}")
+def test_deploy_an_image(server, tmp_path):
+    with registry.Registry() as r:
+        refs = [r.push(registry.image(tmp_path, f"i{n}", {"/p": registry.compiled(PROGRAM)},
+                                      entrypoint=["/p", f"image{n}"]), f"cli/shout:{n}")
+                for n in (1, 2)]
+        done = server.cli("deploy", "--image", refs[0], "shout", "-e", "GREETING=hi",
+                          "--memory", "64Mi", "--timeout", "9", "--http", "POST /shout")
+        assert "deployed shout v1" in done.stdout and done.stderr == ""
+        assert server.cli("invoke", "shout", "-d", "x").stdout == "image1 hi x\n"
+        assert server.gateway("POST", "/shout", b"y").body == b"image1 hi y"
+        f = as_json(server, "get", "shout")
+        assert (f["resources"]["memory"], f["timeout"]) == ("64Mi", 9)
+        done = server.cli("deploy", "--image", refs[1], "shout", "--format", "default")
+        assert "deployed shout v2" in done.stdout
+        assert server.cli("invoke", "shout", "-d", "x").stdout == "image2 hi x\n"
+        server.cli("rollback", "shout")
+        assert server.cli("invoke", "shout", "-d", "x").stdout == "image1 hi x\n"
+        gone = server.cli("deploy", "--image", refs[0].replace("shout:1", "none:1"), "shout",
+                          check=False)
+        assert gone.returncode == 1
+        assert "has no image" in gone.stderr and "the build failed" in gone.stderr
+        assert server.cli("invoke", "shout", "-d", "x").stdout == "image1 hi x\n"
+        assert server.request("GET", "/v1/apps/proj-default/routes/shout").json["route"][
+            "format"] == "default"
+
+
+@pytest.mark.parametrize("args,says", [
+    (["--image", "example.com/a:1"], "missing"), (["--image", "example.com/a:1", "a/b"], "a/b"),
+    (["--image", "example.com/a:1", "a", "--name", "b"], "--name"),
+    (["--image", "NOT A REFERENCE", "a"], "image"), (["--format", "http", "a.py"], "--image"),
+    (["--image", "example.com/a:1", "a", "--format", "xml"], "json")])
+def test_bad_images(server, args, says):
+    done = server.cli("deploy", *args, check=False)
+    assert (done.returncode, done.stdout) == (2, ""), done
+    assert says in done.stderr
+    assert as_json(server, "list") == []
+
+
+def test_an_image_wants_the_default_workspace(server):
+    env = {"KILN_URL": server.url, "KILN_TOKEN": server.token, "KILN_WORKSPACE": "ws-team"}
+    done = run("deploy", "--image", "example.com/a:1", "a", env=env)
+    assert done.returncode == 2
+    assert "ws-default" in done.stderr and "ws-team" in done.stderr
 
 
 def test_deploy_a_folder(server, tmp_path):
@@ -122,6 +209,7 @@ def test_a_failed_second_build_leaves_the_first_serving(server, tmp_path):
     (["deploy", "a", "b"], "unexpected"), (["invoke", "x", "--nope"], "--nope"),
     (["invoke", "x", "--data"], "--data"), (["list", "--data", "x"], "--data"),
     (["nonsense"], "nonsense"), (["activate", "x"], "missing"),
+    (["metrics", "x", "--since", "yesterday"], "since"), (["events", "x", "--limit", "-1"], "limit"),
     (["logs", "x", "--since", "yesterday"], "since"), (["logs", "x", "--limit", "many"], "limit"),
     (["invoke", "x", "--header", "no-colon"], "header"),
     (["invoke", "x", "--data", "@/no/such"], "/no/such")])
@@ -291,6 +379,31 @@ def test_logs_follow(server, tmp_path):
         follower.stderr.close()
 
 
+def test_metrics(server):
+    server.create(PY, name="f")
+    server.cli("invoke", "f")
+    server.cli("invoke", "f")
+    wait_for("they are counted", lambda: as_json(server, "metrics", "f")["invocations"] == 2)
+    out = dict(line.split(None, 1) for line in server.cli("metrics", "f").stdout.splitlines())
+    assert (out["invocations"], out["errors"], out["cold_starts"]) == ("2", "0", "1")
+    assert out["duration"].startswith("min ") and out["duration"].endswith(" (ms)")
+    assert " p95 " in out["duration"]
+    before = as_json(server, "metrics", "f", "--until", "2h", "--since", "3h")
+    assert before["invocations"] == 0
+
+
+def test_events(server, tmp_path):
+    path = file(tmp_path)
+    server.cli("deploy", path)
+    server.cli("deploy", path)
+    lines = server.cli("events", "hello").stdout.splitlines()
+    assert lines[0].split() == ["AGE", "TYPE", "WHAT", "BY", "ID"]
+    assert lines[-1].split()[1] == "created" and "admin" in lines[-1]
+    kinds = [e["type"] for e in as_json(server, "events", "hello")]
+    assert kinds[-1] == "created" and "deployed" in kinds and len(kinds) == len(lines) - 1
+    assert len(as_json(server, "events", "hello", "--limit", "1")) == 1
+
+
 # ---- changing ----
 
 
@@ -331,7 +444,8 @@ def test_delete(server):
 
 
 @pytest.mark.parametrize("command", [["get"], ["invoke"], ["logs"], ["versions"], ["rollback"],
-                                     ["delete"], ["activate"]])
+                                     ["delete"], ["activate"], ["metrics"], ["events"],
+                                     ["triggers"]])
 def test_no_such_function(server, command):
     extra = ["v1"] if command == ["activate"] else []
     done = server.cli(*command, "missing", *extra, check=False)
@@ -389,7 +503,7 @@ def test_help():
         done = run(*args)
         assert done.returncode == 0
         for word in ("deploy", "invoke", "list", "get", "logs", "versions", "rollback", "delete",
-                     "doctor", "serve", "activate"):
+                     "doctor", "serve", "activate", "metrics", "events", "triggers"):
             assert word in done.stdout
     none = run()
     assert none.returncode == 2 and "Usage" in none.stderr

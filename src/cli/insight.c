@@ -1,0 +1,147 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* kiln metrics, events, triggers: what the server knows about one function. */
+
+#include "cli/cli.h"
+#include <stdio.h>
+
+/* The member REQUEST of what the server says at the function's /REQUEST: *RET_LIST stands in *RET.
+ */
+static int fetch(const char *id, const char *request, const char *query, struct json **ret,
+                 const struct json **ret_list, struct error *err) {
+    cleanup_free char *path = x_asprintf("/%s/%s%s", id, request, query);
+    if (client_call("GET", path, NULL, ret, err) < 0)
+        return -1;
+    return json_get_array(*ret, request, JSON_REQUIRED, ret_list, err);
+}
+
+/* ---- metrics ---- */
+
+static void show_metric(struct str name, const struct json *v) {
+    cleanup_buf struct buf text = BUF_INIT(64 * KIB);
+    struct json_walk walk = {0};
+    struct str part;
+    const struct json *n;
+    if (json_kind(v) == JSON_KIND_OBJECT)
+        while (json_next(v, &walk, &part, &n)) {
+            buf_printf(&text, "%s%.*s ", text.len ? ", " : "", STR_ARG(part));
+            (void)json_dump(n, &text);
+        }
+    else
+        (void)json_dump(v, &text);
+    bool ms = str_is(name, "duration");
+    printf("%-16.*s %s%s\n", STR_ARG(name), buf_cstr(&text), ms ? " (ms)" : "");
+}
+
+static int window(const struct options *o, struct buf *out, struct error *err) {
+    char time[RFC3339_MAX];
+    if (o->since) {
+        if (option_time(o->since, "since", time, err) < 0)
+            return -1;
+        buf_printf(out, "?start=%s", time);
+    }
+    if (o->until) {
+        if (option_time(o->until, "until", time, err) < 0)
+            return -1;
+        buf_printf(out, "%send=%s", out->len ? "&" : "?", time);
+    }
+    return 0;
+}
+
+int command_metrics(const struct options *o, struct error *err) {
+    cleanup_free char *id = NULL;
+    cleanup_buf struct buf query = BUF_INIT(KIB);
+    cleanup_json struct json *reply = NULL;
+    if (window(o, &query, err) < 0 || function_find(o, o->args[0], &id, err) < 0)
+        return -1;
+    cleanup_free char *path = x_asprintf("/%s/metrics%s", id, buf_cstr(&query));
+    if (client_call("GET", path, NULL, &reply, err) < 0)
+        return -1;
+    if (o->json)
+        return print_json(reply);
+    struct json_walk walk = {0};
+    struct str name;
+    const struct json *v;
+    while (json_next(reply, &walk, &name, &v))
+        show_metric(name, v);
+    return 0;
+}
+
+/* ---- events ---- */
+
+int command_events(const struct options *o, struct error *err) {
+    static const char *const heads[] = {"AGE", "TYPE", "WHAT", "BY", "ID"};
+    cleanup_free char *id = NULL, *query = NULL;
+    cleanup_json struct json *reply = NULL;
+    const struct json *list = NULL, *more = NULL;
+    struct error ignored;
+    if (option_limit(o->limit, err) < 0 || function_find(o, o->args[0], &id, err) < 0)
+        return -1;
+    query = o->limit ? x_asprintf("?limit=%s", o->limit) : x_strdup("");
+    if (fetch(id, "events", query, &reply, &list, err) < 0)
+        return -1;
+    if (o->json)
+        return print_json(list);
+    struct table t;
+    table_init(&t, heads, ARRAY_LEN(heads));
+    for (size_t i = 0; i < json_count(list); i++) {
+        const struct json *e = json_item(list, i);
+        char age[16];
+        more = NULL;
+        (void)json_get_object(e, "metadata", JSON_NULLABLE, &more, &ignored);
+        cleanup_free char *type = str_dup(member_str(e, "type", "-"));
+        cleanup_free char *what = str_dup(member_str(e, "description", "-"));
+        cleanup_free char *by = str_dup(more ? member_str(more, "by", "-") : STR("-"));
+        cleanup_free char *ident = str_dup(member_str(e, "id", "-"));
+        table_row(&t, table_age(member_str(e, "created_at", ""), age), type, what, by, ident);
+    }
+    table_print(&t);
+    return 0;
+}
+
+/* ---- triggers ---- */
+
+/* "GET /hello", "0 * * * *". */
+static char *what_of(const struct json *trigger) {
+    const struct json *config = NULL;
+    struct error ignored;
+    (void)json_get_object(trigger, "config", JSON_NULLABLE, &config, &ignored);
+    if (!config)
+        return x_strdup("-");
+    if (json_has(config, "cron"))
+        return str_dup(member_str(config, "cron", "-"));
+    struct str method = member_str(config, "method", ""), path = member_str(config, "path", "-");
+    return x_asprintf("%.*s %.*s", STR_ARG(method), STR_ARG(path));
+}
+
+int command_triggers(const struct options *o, struct error *err) {
+    static const char *const heads[] = {"NAME", "TYPE", "WHEN", "ENABLED", "UPDATED", "ID"};
+    cleanup_free char *id = NULL;
+    cleanup_json struct json *reply = NULL;
+    const struct json *list = NULL;
+    struct error ignored;
+    if (function_find(o, o->args[0], &id, err) < 0 ||
+        fetch(id, "triggers", "", &reply, &list, err) < 0)
+        return -1;
+    if (o->json)
+        return print_json(list);
+    if (json_count(list) == 0) {
+        puts("no triggers: `kiln deploy` makes them with --http and --cron");
+        return 0;
+    }
+    struct table t;
+    table_init(&t, heads, ARRAY_LEN(heads));
+    for (size_t i = 0; i < json_count(list); i++) {
+        const struct json *v = json_item(list, i);
+        char age[16];
+        bool enabled = false;
+        (void)json_get_bool(v, "enabled", JSON_NULLABLE, &enabled, &ignored);
+        cleanup_free char *name = str_dup(member_str(v, "name", "-"));
+        cleanup_free char *type = str_dup(member_str(v, "type", "-"));
+        cleanup_free char *what = what_of(v);
+        cleanup_free char *ident = str_dup(member_str(v, "id", "-"));
+        table_row(&t, name, type, what, enabled ? "yes" : "no",
+                  table_age(member_str(v, "updated_at", ""), age), ident);
+    }
+    table_print(&t);
+    return 0;
+}
