@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Builds: a queue, at most BUILDS_RUNNING_MAX at once, on the loops in turn. The engine loads the
- * code in a fresh sandbox; the outcome is one change of the function. A build that was cut off by
- * the end of the server is taken up again by core_start(). */
+/* Builds: a queue of code and one of images, at most BUILDS_RUNNING_MAX at once of each, on the
+ * loops in turn. The engine loads the code in a fresh sandbox, an image is fetched; the outcome is
+ * one change of the function. A build that was cut off by the end of the server is taken up again
+ * by core_start(). */
 
 #include "core/internal.h"
 #include <stdio.h>
@@ -10,8 +11,13 @@ static void pump(struct core *c);
 
 void builds_init(struct builds *b) {
     pthread_mutex_init(&b->lock, NULL);
-    list_init(&b->queue);
+    for (size_t i = 0; i < BUILD_KINDS; i++)
+        list_init(&b->queue[i]);
     list_init(&b->running);
+}
+
+static enum build_kind kind_of(const struct build *b) {
+    return b->image ? BUILD_IMAGE : BUILD_CODE;
 }
 
 static void build_free(struct build *b) {
@@ -28,7 +34,7 @@ static void build_free(struct build *b) {
 }
 
 void builds_done(struct builds *b) {
-    struct list *lists[] = {&b->queue, &b->running};
+    struct list *lists[] = {&b->queue[BUILD_CODE], &b->queue[BUILD_IMAGE], &b->running};
     for (size_t i = 0; i < ARRAY_LEN(lists); i++)
         for (struct list *node; (node = list_shift(lists[i]));)
             build_free(list_entry(node, struct build, link));
@@ -46,7 +52,9 @@ static struct build *find_in(struct list *list, uint32_t version_no) {
 
 struct build *builds_find(struct builds *b, uint32_t version_no) {
     struct build *found = find_in(&b->running, version_no);
-    return found ? found : find_in(&b->queue, version_no);
+    for (size_t i = 0; i < BUILD_KINDS && !found; i++)
+        found = find_in(&b->queue[i], version_no);
+    return found;
 }
 
 /* Last step: off the list, waiters woken, the next one begins. */
@@ -54,7 +62,7 @@ static void build_over(struct build *b, bool ok) {
     struct core *c = b->change.core;
     pthread_mutex_lock(&c->builds.lock);
     list_del(&b->link);
-    c->builds.n_running--;
+    c->builds.n_running[kind_of(b)]--;
     pthread_mutex_unlock(&c->builds.lock);
     build_wait_wake(c, &b->waiters, ok, b->log);
     build_free(b);
@@ -115,9 +123,9 @@ static int run_outcome(struct change *ch, struct store *s, struct error *err) {
     if (store_version_set_build(s, b->version_no, b->ok ? BUILD_SUCCESS : BUILD_FAILED, log, err) <
         0)
         return -1;
-    if (b->digest && store_version_set_image(s, b->version_no, b->digest,
-                                             str_n(b->engine.code->bytes, b->engine.code->len),
-                                             err) < 0)
+    if (b->digest &&
+        store_version_set_image(s, b->version_no, b->digest,
+                                str_n(b->engine.code->bytes, b->engine.code->len), err) < 0)
         return -1;
     if (!b->next)
         return 0;
@@ -139,8 +147,7 @@ static void publish_outcome(struct change *ch) {
     struct publication p = {.function = function_ref(b->next)};
     if (b->next->active_no) {
         p.set_deployment = true;
-        p.deployment =
-            core_deployment(c, b->next, b->next->active_no, b->next->active_number);
+        p.deployment = core_deployment(c, b->next, b->next->active_no, b->next->active_number);
     }
     registry_publish(c, ch->fn, &p);
 }
@@ -213,14 +220,15 @@ static void start_task(struct loop_task *task) {
 }
 
 static struct build *next_locked(struct builds *q) {
-    if (q->stopped || q->n_running >= BUILDS_RUNNING_MAX)
-        return NULL;
-    struct list *node = list_shift(&q->queue);
-    if (!node)
-        return NULL;
-    list_push(&q->running, node);
-    q->n_running++;
-    return list_entry(node, struct build, link);
+    for (size_t i = 0; i < BUILD_KINDS && !q->stopped; i++) {
+        struct list *node = q->n_running[i] < BUILDS_RUNNING_MAX ? list_shift(&q->queue[i]) : NULL;
+        if (!node)
+            continue;
+        list_push(&q->running, node);
+        q->n_running[i]++;
+        return list_entry(node, struct build, link);
+    }
+    return NULL;
 }
 
 static void pump(struct core *c) {
@@ -259,7 +267,7 @@ void build_enqueue(struct core *c, struct core_fn *fn, struct function *f, uint3
     if (wait)
         build_wait_attach(wait, c, loop, &b->waiters);
     pthread_mutex_lock(&c->builds.lock);
-    list_push(&c->builds.queue, &b->link);
+    list_push(&c->builds.queue[kind_of(b)], &b->link);
     pthread_mutex_unlock(&c->builds.lock);
     pump(c);
 }
@@ -270,8 +278,9 @@ void builds_stop(struct core *c) {
     list_init(&gone);
     pthread_mutex_lock(&c->builds.lock);
     c->builds.stopped = true;
-    for (struct list *node; (node = list_shift(&c->builds.queue));)
-        list_push(&gone, node);
+    for (size_t i = 0; i < BUILD_KINDS; i++)
+        for (struct list *node; (node = list_shift(&c->builds.queue[i]));)
+            list_push(&gone, node);
     pthread_mutex_unlock(&c->builds.lock);
     for (struct list *node; (node = list_shift(&gone));) {
         struct build *b = list_entry(node, struct build, link);

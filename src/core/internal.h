@@ -35,7 +35,7 @@
 #define MINUTE_SLOTS            256          /* functions whose minute is found at once */
 #define CODE_CACHE_MAX          (8 * MIB)
 #define PULL_AGAIN_MS           5000u /* an image that could not be fetched is not asked for more often */
-#define BUILDS_RUNNING_MAX      2u
+#define BUILDS_RUNNING_MAX      2u     /* of code; and as many images that are fetched */
 #define CODE_CHECKS_RUNNING_MAX 2u     /* builds that are only tried, a loop */
 #define CODE_CHECKS_WAITING_MAX 256u   /* and those that wait for one to end */
 #define CALL_BUILD_WAIT_MS      30000u /* a call waits this long for a first build */
@@ -232,10 +232,12 @@ struct build {
     struct list waiters;
     struct loop_task task;
 };
+enum build_kind { BUILD_CODE, BUILD_IMAGE, BUILD_KINDS };
 struct builds {
     pthread_mutex_t lock;
-    struct list queue, running;
-    uint32_t n_running;
+    struct list queue[BUILD_KINDS]; /* a registry that is slow holds up images only */
+    struct list running;
+    uint32_t n_running[BUILD_KINDS];
     uint32_t next_loop;
     bool stopped;
 };
