@@ -205,6 +205,7 @@ static void bound(struct blue_check *c, const char *name, const struct json *val
                       .type = type,
                       .index = -1,
                       .value = value,
+                      .secret = is_secret(str_of(name)),
                       .limit = limit,
                       .bound = at};
     add(c, &x, msg);

@@ -27,7 +27,8 @@ static void batch_free(struct history_batch *b) {
 
 static bool worth_keeping(const struct history_batch *b) {
     return b->cap_records <= 2 * HISTORY_BATCH_RECORDS && b->text.cap <= 2 * HISTORY_BATCH_BYTES &&
-           b->cap_lines <= 4 * HISTORY_BATCH_RECORDS;
+           b->cap_lines <= 4 * HISTORY_BATCH_RECORDS &&
+           b->cap_executions <= 2 * HISTORY_BATCH_RECORDS;
 }
 
 /* Empties it for the next use. */
@@ -215,6 +216,8 @@ static struct str copy_body(struct history_batch *b, struct str body) {
 /* Where the store cannot keep up, bodies are what is let go first: their records stay. */
 void history_execution(struct core_loop *cl, const struct execution *e) {
     struct history_batch *b = filling(cl);
+    if (b->n_executions >= 2 * HISTORY_RECORDS_MAX)
+        return; /* their records go, too */
     struct execution mine = *e;
     bool room = b->execution_bytes < HISTORY_PENDING_MAX && b->n_executions < HISTORY_RECORDS_MAX;
     mine.request = room ? copy_body(b, e->request) : STR_NULL;
