@@ -51,6 +51,7 @@ void oci_free(struct oci *o); /* NULL is fine */
 /* Are crun, skopeo and umoci there? WHY (may be NULL) says which are not and what to install. */
 #define OCI_WHY_MAX 160
 bool oci_available(char why[OCI_WHY_MAX]);
+bool oci_installed(const char *program); /* one of them */
 
 struct oci_pull {
     const char *image;  /* as its user wrote it */

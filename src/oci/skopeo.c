@@ -11,7 +11,7 @@
 
 static const char *const places[] = {"/usr/bin/", "/usr/local/bin/", "/bin/", "/usr/sbin/"};
 
-static bool have(const char *program) {
+bool oci_installed(const char *program) {
     char path[64];
     for (size_t i = 0; i < ARRAY_LEN(places); i++) {
         (void)snprintf(path, sizeof path, "%s%s", places[i], program);
@@ -25,7 +25,7 @@ bool oci_available(char why[OCI_WHY_MAX]) {
     static const char *const programs[] = {"crun", "skopeo", "umoci"};
     cleanup_buf struct buf text = BUF_INIT(OCI_WHY_MAX);
     for (size_t i = 0; i < ARRAY_LEN(programs); i++)
-        if (!have(programs[i]))
+        if (!oci_installed(programs[i]))
             (void)buf_printf(&text, "%s%s", text.len ? " " : "", programs[i]);
     if (why && text.len)
         (void)snprintf(why, OCI_WHY_MAX, "images need the package%s %s (apt install %s)",

@@ -15,6 +15,35 @@ static const struct tool tools[] = {
     {"Node.js", "node", "/usr/bin/node", "there is no /usr/bin/node: apt-get install nodejs"},
 };
 
+/* What functions of code can do without. */
+struct extra {
+    const char *name, *key;
+    bool ok;
+    char text[OCI_WHY_MAX];
+};
+enum { IMAGES, PUSH, PAGES, EXTRAS };
+
+static void look(struct extra out[EXTRAS]) {
+    struct extra *e = &out[IMAGES];
+    *e = (struct extra){"OCI images", "images", false, "crun, skopeo and umoci are there"};
+    char why[OCI_WHY_MAX];
+    e->ok = oci_available(why);
+    if (!e->ok)
+        memcpy(e->text, why, sizeof why);
+    e = &out[PUSH];
+    *e = (struct extra){"pushing what was built", "push", oci_installed("skopeo"),
+                        "skopeo is there"};
+    if (!e->ok)
+        (void)snprintf(e->text, sizeof e->text, "it needs skopeo (apt install skopeo)");
+    cleanup_free char *web = paths_web();
+    cleanup_free char *file = x_asprintf("%s/swagger-ui/swagger-ui-bundle.js", web ? web : "");
+    e = &out[PAGES];
+    *e = (struct extra){"pages at /docs", "docs", access(file, R_OK) == 0, "Swagger UI is there"};
+    if (!e->ok)
+        (void)snprintf(e->text, sizeof e->text,
+                       "Swagger UI is not there: tools/setup.sh run fetches it from npm");
+}
+
 static bool there(const struct tool *t) {
     return access(t->path, R_OK) == 0;
 }
@@ -32,10 +61,11 @@ static void print_text(const struct sandbox_probe *p) {
     for (size_t i = 0; i < ARRAY_LEN(tools); i++)
         printf("%-34s  %-7s  %s\n", tools[i].name, there(&tools[i]) ? "ok" : "MISSING",
                there(&tools[i]) ? tools[i].path : tools[i].missing);
-    char why[OCI_WHY_MAX];
-    bool images = oci_available(why);
-    printf("%-34s  %-7s  %s\n", "OCI images", images ? "ok" : "reduced",
-           images ? "crun, skopeo and umoci are there" : why);
+    struct extra extras[EXTRAS];
+    look(extras);
+    for (size_t i = 0; i < EXTRAS; i++)
+        printf("%-34s  %-7s  %s\n", extras[i].name, extras[i].ok ? "ok" : "reduced",
+               extras[i].text);
     printf("\n%s\n", p->ok ? "Functions can run here."
                            : "Functions cannot run here until what is MISSING is put right.");
 }
@@ -60,11 +90,14 @@ static void print_json(const struct sandbox_probe *p) {
         jw_bool_member(&w, "ok", there(&tools[i]));
         jw_end_object(&w);
     }
-    char why[OCI_WHY_MAX];
-    jw_object_member(&w, "images");
-    jw_bool_member(&w, "ok", oci_available(why));
-    jw_cstr_member(&w, "text", why);
-    jw_end_object(&w);
+    struct extra extras[EXTRAS];
+    look(extras);
+    for (size_t i = 0; i < EXTRAS; i++) {
+        jw_object_member(&w, extras[i].key);
+        jw_bool_member(&w, "ok", extras[i].ok);
+        jw_cstr_member(&w, "text", extras[i].ok ? "" : extras[i].text);
+        jw_end_object(&w);
+    }
     jw_end_object(&w);
     jw_end_object(&w);
     puts(buf_cstr(&out));
@@ -76,7 +109,8 @@ int doctor(int argc, char **argv) {
             "Usage: kiln doctor [--json]\n\n"
             "Builds a sandbox as a function gets it and says what this machine gives. MISSING: no\n"
             "function can run without it (Python, Node.js: none of that language). reduced: they\n"
-            "run without that limit or network. Exit status 1 when something is MISSING that "
+            "run without that limit, network or part of kiln. Exit status 1 when something is "
+            "MISSING that "
             "every\n"
             "function needs.");
         return 0;

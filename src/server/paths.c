@@ -32,6 +32,14 @@ static int find_lib(struct paths *p, struct error *err) {
                      p->runtimes);
 }
 
+char *paths_web(void) {
+    struct paths p = {0};
+    struct error ignored;
+    char *web = find_lib(&p, &ignored) == 0 ? TAKE_PTR(p.web) : NULL;
+    paths_done(&p);
+    return web;
+}
+
 static int make_folders(const char *path, struct error *err) {
     cleanup_free char *copy = x_strdup(path);
     for (char *c = copy + 1;; c++) {

@@ -13,6 +13,8 @@ struct paths {
     char id[16];    /* of this data folder: names its control groups */
 };
 
+/* Only where kiln's pages stand; the caller's. NULL where kiln is not whole. */
+char *paths_web(void);
 int paths_find(struct paths *p, const char *data, struct error *err);
 void paths_done(struct paths *p);
 

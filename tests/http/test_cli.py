@@ -525,6 +525,15 @@ def test_doctor():
     said = json.loads(run("doctor", "--json").stdout)
     assert said["ok"] is (done.returncode == 0)
     assert set(said["items"]["seccomp"]) == {"ok", "required", "text"}
+    for key, name, there in (
+            ("images", "OCI images", all(map(shutil.which, ("crun", "skopeo", "umoci")))),
+            ("push", "pushing what was built", bool(shutil.which("skopeo"))),
+            ("docs", "pages at /docs",
+             (harness.BUILD / "web/swagger-ui/swagger-ui-bundle.js").exists())):
+        assert said["items"][key]["ok"] is there, key
+        assert bool(said["items"][key]["text"]) is not there, key
+        (line,) = [text for text in done.stdout.splitlines() if text.startswith(name)]
+        assert (" ok " if there else " reduced ") in line
 
 
 def test_bad_flags_of_serve(tmp_path):
