@@ -129,19 +129,25 @@ static void on_line(void *arg, struct str line, bool is_stderr UNUSED) {
     job_log_line(arg, line);
 }
 
-/* time="…" level=fatal msg="…": what is between the last quotes, with the host's words. */
-static void reason(const struct child_result *r, char out[ERROR_TEXT_MAX]) {
+#define REASON_MAX 300
+
+/* time="…" level=fatal msg="…": what is between the last quotes, without its escapes, with the
+ * host's words. */
+static void reason(const struct child_result *r, char out[REASON_MAX + 1]) {
     struct str line = child_last_line(r);
     const char *msg = line.len ? memmem(line.p, line.len, "msg=\"", 5) : NULL;
-    if (msg) {
-        size_t left = (size_t)(line.p + line.len - msg) - 5;
-        line = str_n(msg + 5, left && msg[5 + left - 1] == '"' ? left - 1 : left);
+    const char *p = msg ? msg + 5 : line.p, *end = line.p + line.len;
+    size_t n = 0;
+    for (; p < end && n < REASON_MAX && !(msg && *p == '"'); p++) {
+        if (*p == '\\' && p + 1 < end)
+            p++;
+        out[n++] = (unsigned char)*p < 0x20 ? ' ' : *p;
     }
-    (void)snprintf(out, ERROR_TEXT_MAX, "%.*s", (int)(line.len > 300 ? 300 : line.len), line.p);
+    out[n] = 0;
 }
 
 static int ended(const struct child_result *r, const struct image_ref *ref, struct error *err) {
-    char why[ERROR_TEXT_MAX];
+    char why[REASON_MAX + 1];
     if (child_ok(r))
         return 0;
     if (r->end == CHILD_TIMED_OUT)
