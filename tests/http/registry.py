@@ -16,10 +16,16 @@ import tempfile
 import urllib.request
 import warnings
 
+import pytest
 from harness import wait_for
 
 TOOLS = ("docker-registry", "skopeo", "umoci")
 MISSING = [t for t in TOOLS if not shutil.which(t)]
+# For tests that run images: what they run, and what that needs.
+PROGRAM = (pathlib.Path(__file__).parent / "image_program.c").read_text()
+NOT_TO_RUN = [t for t in (*TOOLS, "crun", "gcc") if not shutil.which(t)]
+needed_to_run = pytest.mark.skipif(
+    bool(NOT_TO_RUN), reason=f"not installed: {' '.join(NOT_TO_RUN)}")
 
 
 def run(*command, **more):

@@ -8,6 +8,7 @@ import re
 import urllib.parse
 
 import pytest
+from blue import SPIN, refused
 from harness import b64, unb64, wait_for
 
 PY = """def handler(event):
@@ -32,18 +33,6 @@ PY = """def handler(event):
         import os
         os._exit(3)
     return {'method': event['method'], 'body': event['body']}
-"""
-SPIN = """from spin_sdk import http
-from spin_sdk.http import Request, Response
-
-
-class IncomingHandler(http.IncomingHandler):
-    def handle_request(self, request: Request) -> Response:
-        return Response(
-            200,
-            {"content-type": "text/plain"},
-            bytes("Hello from Blue FaaS!", "utf-8"),
-        )
 """
 TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}\+09:00$")
 
@@ -71,13 +60,6 @@ def invoke(server, ws, ident, data=None, **more):
     reply = blue(server, "POST", f"/{ws}/functions/{ident}/invoke", data, **more)
     assert reply.status == 200, reply
     return reply.json
-
-
-def refused(reply, status, code):
-    assert reply.status == status, reply
-    assert reply.json["error"] == reply.json["detail"]["error"], reply
-    assert reply.json["error"]["code"] == code and reply.json["error"]["message"], reply
-    return reply.json["error"]
 
 
 def invalid(reply, *expected):

@@ -11,6 +11,7 @@ import cluster as clusters
 import harness
 import pytest
 import yaml
+from blue import refused, wrong
 from harness import wait_for
 
 DEPLOY = {"namespace": "functions", "image_ref": "registry.example.com/team/blog:v1"}
@@ -51,18 +52,6 @@ def clean(cluster):
 
 def deploy(server, **change):
     return server.call("POST", "/api/v1/deploy", {k: v for k, v in {**DEPLOY, **change}.items() if v is not ...})
-
-
-def refused(reply, status, code):
-    assert reply.status == status, reply
-    assert reply.json["error"] == reply.json["detail"]["error"], reply
-    assert reply.json["error"]["code"] == code and reply.json["error"]["message"], reply
-    return reply.json["error"]
-
-
-def invalid(reply):
-    assert reply.status == 422, reply
-    return {tuple(d["loc"]): d["type"] for d in reply.json["detail"]}
 
 
 def applied(cluster, kind, name, namespace="functions"):
@@ -117,7 +106,7 @@ def test_a_manifest_of_no_image(server, image):
     ({"image_ref": "a", "output_path": []}, "output_path"), ({"image_ref": "x" * 513}, "image_ref"),
 ])
 def test_manifests_of_the_wrong_type(server, fields, loc):
-    assert ("body", loc) in invalid(server.call("POST", "/api/v1/scaffold", fields))
+    assert ("body", loc) in wrong(server.call("POST", "/api/v1/scaffold", fields))
 
 
 # ---- deployments ----------------------------------------------------------------------------------
@@ -222,7 +211,7 @@ def test_deployments_of_no_sense(server, cluster, change, field):
     ({"custom_affinity": []}, "custom_affinity"), ({"function_id": 12}, "function_id"), ({"app_name": 5}, "app_name"),
 ])
 def test_deployments_of_the_wrong_type(server, change, loc):
-    assert any(found[:2] == ("body", loc) for found in invalid(deploy(server, **change)))
+    assert any(found[:2] == ("body", loc) for found in wrong(deploy(server, **change)))
 
 
 def test_what_the_cluster_refuses(server, cluster):

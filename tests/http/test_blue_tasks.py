@@ -19,6 +19,7 @@ import backends
 import harness
 import pytest
 import registry as registries
+from blue import refused, wrong
 from harness import wait_for
 
 HELLO = """from spin_sdk import http
@@ -91,18 +92,6 @@ def failed(server, reply):
     t = ended(server, accepted(reply))
     assert t["status"] == "failed" and t["result"] is None, t
     return t
-
-
-def refused(reply, status, code):
-    assert reply.status == status, reply
-    assert reply.json["error"] == reply.json["detail"]["error"], reply
-    assert reply.json["error"]["code"] == code and reply.json["error"]["message"], reply
-    return reply.json["error"]
-
-
-def invalid(reply):
-    assert reply.status == 422, reply
-    return {tuple(d["loc"]): d["type"] for d in reply.json["detail"]}
 
 
 def build(server, code=HELLO, name="hello.py", **more):
@@ -276,15 +265,15 @@ def test_links_and_doubles_in_archives(server):
 
 
 def test_bad_forms(server):
-    assert invalid(post(server, "build", {})) == {("body", "file"): "missing"}
-    assert invalid(post(server, "build", {"file": "text"})) == {("body", "file"): "value_error"}
-    assert invalid(server.call("POST", "/api/v1/build", {"file": "x"})) == {
+    assert wrong(post(server, "build", {})) == {("body", "file"): "missing"}
+    assert wrong(post(server, "build", {"file": "text"})) == {("body", "file"): "value_error"}
+    assert wrong(server.call("POST", "/api/v1/build", {"file": "x"})) == {
         ("body", "file"): "missing"}
-    assert invalid(post(server, "build-and-push", {"app_name": "x"})) == {
+    assert wrong(post(server, "build-and-push", {"app_name": "x"})) == {
         ("body", "file"): "missing", ("body", "registry_url"): "missing"}
-    assert invalid(build(server, app_name="x" * 256)) == {("body", "app_name"): "string_too_long"}
-    assert invalid(build(server, app_name="a\nb")) == {("body", "app_name"): "value_error"}
-    assert invalid(build(server, app_name=("f", b"x"))) == {("body", "app_name"): "string_type"}
+    assert wrong(build(server, app_name="x" * 256)) == {("body", "app_name"): "string_too_long"}
+    assert wrong(build(server, app_name="a\nb")) == {("body", "app_name"): "value_error"}
+    assert wrong(build(server, app_name=("f", b"x"))) == {("body", "app_name"): "string_type"}
     refused(build(server, workspace_id="ws-none"), 404, "WORKSPACE_NOT_FOUND")
     for name in ("hello.txt", "hello", "py", "", ".py.exe"):
         refused(build(server, name=name), 400, "VALIDATION_ERROR")
@@ -310,13 +299,13 @@ PUSH = {"registry_url": "localhost:1/team/app", "workspace_id": "ws-default", "a
     ({"tag": "x" * 129}, "tag"), ({"app_dir": 1}, "app_dir"), ({"s3_source_path": False}, "s3_source_path"),
 ])
 def test_push_of_the_wrong_type(server, change, loc):
-    assert ("body", loc) in invalid(server.call("POST", "/api/v1/push", {**PUSH, **change}))
+    assert ("body", loc) in wrong(server.call("POST", "/api/v1/push", {**PUSH, **change}))
 
 
 def test_push_of_nothing(server):
     for missing in ("registry_url", "workspace_id"):
         body = {k: v for k, v in PUSH.items() if k != missing}
-        assert invalid(server.call("POST", "/api/v1/push", body)) == {("body", missing): "missing"}
+        assert wrong(server.call("POST", "/api/v1/push", body)) == {("body", missing): "missing"}
     refused(server.call("POST", "/api/v1/push", {**PUSH, "app_dir": None}), 400, "VALIDATION_ERROR")
     refused(server.call("POST", "/api/v1/push", {**PUSH, "workspace_id": "ws-none"}), 404,
             "WORKSPACE_NOT_FOUND")
@@ -375,7 +364,7 @@ def test_tasks_page_while_others_come(server):
     for ident in idents:
         ended(server, ident)
     for bad in ("limit=0", "limit=1001", "limit=x"):
-        assert ("query", "limit") in invalid(
+        assert ("query", "limit") in wrong(
             server.call("GET", f"/api/v1/workspaces/ws-default/tasks?{bad}"))
     refused(server.call("GET", "/api/v1/workspaces/ws-default/tasks?after=x"), 400, "VALIDATION_ERROR")
 

@@ -11,6 +11,7 @@ import harness
 import jsonschema
 import pytest
 import yaml
+from blue import SPIN
 from harness import ROOT, PATIENCE_S, b64, wait_for
 
 SPECS = ROOT / "tests/specs"
@@ -165,18 +166,6 @@ def test_ironfunctions_errors(client):
 # ---- Blue ----
 
 WS, FN = "/api/workspaces/{workspace_id}", "/api/workspaces/{workspace_id}/functions/{function_id}"
-CODE = '''from spin_sdk import http
-from spin_sdk.http import Request, Response
-
-
-class IncomingHandler(http.IncomingHandler):
-    def handle_request(self, request: Request) -> Response:
-        return Response(
-            200,
-            {"content-type": "text/plain"},
-            bytes("Hello from Blue FaaS!", "utf-8"),
-        )
-'''
 
 
 def blue_functions(c):
@@ -191,7 +180,7 @@ def blue_functions(c):
     fn = c.call("post", WS + "/functions", at, {
         "name": "greet", "description": "says hello", "runtime": "Python 3.12", "memory": 256,
         "timeout": 30, "httpMethods": ["GET"], "environmentVariables": {"A": "b"},
-        "code": b64(CODE)}, status=201)
+        "code": b64(SPIN)}, status=201)
     at_fn = {**at, "function_id": fn["id"]}
     assert [f["id"] for f in c.call("get", WS + "/functions", at, status=200)] == [fn["id"]]
     assert c.call("get", FN, at_fn, status=200)["name"] == "greet"
@@ -221,7 +210,7 @@ def finished(c, task):
 
 
 def blue_builder(c):
-    file = {"file": ("app.py", CODE)}
+    file = {"file": ("app.py", SPIN)}
     task = c.call("post", "/api/v1/build", body={"app_name": "greet"}, files=file, status=202)
     built = finished(c, task)
     assert built["status"] in ("completed", "done"), built

@@ -16,9 +16,7 @@ import pytest
 import registry as reg
 from harness import AS_USER, b64, own, unb64, wait_for
 
-PROGRAM = (pathlib.Path(__file__).parent / "image_program.c").read_text()
-NEEDED = [t for t in ("crun", "skopeo", "umoci", "docker-registry", "gcc") if not shutil.which(t)]
-pytestmark = pytest.mark.skipif(bool(NEEDED), reason=f"not installed: {' '.join(NEEDED)}")
+pytestmark = reg.needed_to_run
 CODE = "def handler(event):\n    return 'code'\n"
 
 
@@ -44,7 +42,7 @@ def push(made, registry):
     def make(name, to=None, files=None, **config):
         key = (name, to)
         if key not in done:
-            layout = reg.image(made, name, {"/program": reg.compiled(PROGRAM), **(files or {})},
+            layout = reg.image(made, name, {"/program": reg.compiled(reg.PROGRAM), **(files or {})},
                                **{"entrypoint": ["/program"], **config})
             done[key] = (to or registry).push(layout, f"test/{name}:1")
         return done[key]
@@ -332,7 +330,7 @@ def test_a_tag_moves_and_the_version_does_not(server, registry, made, push):
     first = push("moving", cmd=["echo"])
     ident = function(server, first)
     assert run(server, ident, "x") == b"x"
-    layout = reg.image(made, "moved", {"/program": reg.compiled(PROGRAM)}, entrypoint=["/program", "id"])
+    layout = reg.image(made, "moved", {"/program": reg.compiled(reg.PROGRAM)}, entrypoint=["/program", "id"])
     registry.push(layout, "test/moving:1")
     assert run(server, ident, "x") == b"x"
     other = function(server, first, name="other")
@@ -421,7 +419,7 @@ def test_size_limit(start, made, registry):
 
 def test_what_was_used_longest_ago_goes(start, made, registry):
     images = [registry.push(reg.image(made, f"big{i}", {
-        "/program": reg.compiled(PROGRAM), "/random": os.urandom(3 << 20)},
+        "/program": reg.compiled(reg.PROGRAM), "/random": os.urandom(3 << 20)},
         entrypoint=["/program", "echo"]), f"test/big{i}:1") for i in range(3)]
     server = start("--image-cache-max", "6Mi")
     keeper = function(server, images[0], name="keeper")
@@ -439,7 +437,7 @@ def test_what_was_used_longest_ago_goes(start, made, registry):
 
 def test_credentials(start, folder, made):
     with reg.Registry(user="kiln", password="open-sesame") as own:
-        image = own.push(reg.image(made, "private", {"/program": reg.compiled(PROGRAM)},
+        image = own.push(reg.image(made, "private", {"/program": reg.compiled(reg.PROGRAM)},
                                    entrypoint=["/program", "echo"]), "test/private:1")
         server = start()
         assert "does not let kiln read" in log_of_failure(server, image)

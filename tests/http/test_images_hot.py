@@ -11,9 +11,8 @@ import machine
 import pytest
 import registry as reg
 from harness import children_of, wait_for
-from test_images import NEEDED, PROGRAM
 
-pytestmark = pytest.mark.skipif(bool(NEEDED), reason=f"not installed: {' '.join(NEEDED)}")
+pytestmark = reg.needed_to_run
 
 
 @pytest.fixture(scope="module")
@@ -22,7 +21,7 @@ def images():
     try:
         with reg.Registry() as registry:
             def make(mode):
-                layout = reg.image(folder, mode, {"/program": reg.compiled(PROGRAM)},
+                layout = reg.image(folder, mode, {"/program": reg.compiled(reg.PROGRAM)},
                                    entrypoint=["/program", mode])
                 return registry.push(layout, f"iron/{mode}:1")
             yield {mode: make(mode) for mode in ("http", "json", "env", "echo", "exit")}

@@ -12,9 +12,7 @@ import registry as reg
 from harness import AS_USER, b64, unb64, wait_for
 from test_iron import Iron, queued, refused
 
-PROGRAM = (pathlib.Path(__file__).parent / "image_program.c").read_text()
-NEEDED = [t for t in ("crun", "skopeo", "umoci", "docker-registry", "gcc") if not shutil.which(t)]
-pytestmark = pytest.mark.skipif(bool(NEEDED), reason=f"not installed: {' '.join(NEEDED)}")
+pytestmark = reg.needed_to_run
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +36,7 @@ def image(made, registry):
     def make(mode, version=1, to=None):
         key = (mode, version, to)
         if key not in done:
-            layout = reg.image(made, f"{mode}-{version}", {"/program": reg.compiled(PROGRAM)},
+            layout = reg.image(made, f"{mode}-{version}", {"/program": reg.compiled(reg.PROGRAM)},
                                entrypoint=["/program"], cmd=[mode])
             done[key] = (to or registry).push(layout, f"iron/{mode}:{version}")
         return done[key]
@@ -206,7 +204,7 @@ def test_another_image_serves_when_it_is_there(iron, image):
 
 def test_a_registry_that_is_down(iron, made):
     with reg.Registry() as own:
-        layout = reg.image(made, "down", {"/program": reg.compiled(PROGRAM)},
+        layout = reg.image(made, "down", {"/program": reg.compiled(reg.PROGRAM)},
                            entrypoint=["/program"], cmd=["echo"])
         ref = own.push(layout, "iron/down:1")
         own.stop()
@@ -225,7 +223,7 @@ def test_a_registry_that_is_down(iron, made):
 def test_a_registry_that_comes_later(iron, made):
     """Nobody has to ask for the pull again: who calls, does."""
     with reg.Registry() as own:
-        layout = reg.image(made, "later", {"/program": reg.compiled(PROGRAM)},
+        layout = reg.image(made, "later", {"/program": reg.compiled(reg.PROGRAM)},
                            entrypoint=["/program"], cmd=["echo"])
         ref = own.push(layout, "iron/later:1")
         own.stop()

@@ -13,21 +13,8 @@ import tarfile
 import threading
 
 import pytest
+from blue import SPIN
 from harness import PATIENCE_S, ROOT, wait_for
-
-# The blue document's own example.
-EXAMPLE = '''from spin_sdk import http
-from spin_sdk.http import Request, Response
-
-
-class IncomingHandler(http.IncomingHandler):
-    def handle_request(self, request: Request) -> Response:
-        return Response(
-            200,
-            {"content-type": "text/plain"},
-            bytes("Hello from Blue FaaS!", "utf-8"),
-        )
-'''
 
 BEGIN = """
 import json, os, sys
@@ -76,7 +63,7 @@ def ask(server, value=None, path="/spin"):
 @pytest.mark.parametrize("handler", ["handler", "app.handler", "main.nothing", "IncomingHandler",
                                      "app.IncomingHandler"])
 def test_the_documents_example(server, handler):
-    ident = server.create(EXAMPLE, handler=handler)
+    ident = server.create(SPIN, handler=handler)
     listen(server, ident, "/hello", "GET")
     got = server.gateway("GET", "/hello")
     assert (got.status, got.body) == (200, b"Hello from Blue FaaS!"), got
