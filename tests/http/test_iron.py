@@ -507,6 +507,15 @@ def test_a_function_that_takes_too_much_memory(iron):
     assert reply.json["error"]["message"]
 
 
+@pytest.mark.parametrize("status", [201, 202, 204, 301, 400, 401, 404, 409, 418, 500, 503])
+def test_a_function_says_its_status(iron, status):
+    body = None if status == 204 else {"mine": status}
+    path = iron.code(f"def handler(e): return {{'statusCode': {status}, 'body': {body!r}}}")
+    reply = iron("POST", "/r/app" + path, {})
+    assert reply.status == status and (json.loads(reply.body or b"null")) == body, reply
+    assert "X-Kiln-Error" not in reply.headers
+
+
 def test_a_failure_without_words_says_its_name(iron):
     path = iron.code("def handler(event):\n    raise LookupError()\n")
     refused(iron("POST", f"/r/app{path}"), 500, "LookupError")
