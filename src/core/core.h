@@ -29,17 +29,18 @@ struct core_config {
     bool no_auth;           /* everybody is the administrator */
     uint64_t history_age_s; /* records, logs, metrics, finished async calls older than this go */
     uint64_t history_bytes; /* history.db is kept below this, the oldest going first */
-    uint32_t async_running_max;  /* queued calls running at once, whole server */
-    struct workers *workers;     /* for what blocks; outlives the core */
-    struct oci *images;          /* NULL: no images; outlives the core */
-    struct workers *askers;      /* the same for questions to Loki and Prometheus, which may hang */
+    uint32_t async_running_max; /* queued calls running at once, whole server */
+    struct workers *workers;    /* for what blocks; outlives the core */
+    struct oci *images;         /* NULL: no images; outlives the core */
+    struct workers *pullers;    /* the same for images, whose registries may hang */
+    struct workers *askers;     /* the same for questions to Loki and Prometheus, which may hang */
     /* Services outside, or NULL: kiln's own store does it. They outlive the core. */
     struct loki *loki;             /* has the log lines too */
     struct prometheus *prometheus; /* scrapes /metrics */
     struct s3 *s3;                 /* holds the code */
-    uint32_t task_lease_ms;      /* a task that was handed out is reserved so long */
-    uint32_t body_max;           /* bytes of one call's body; shown in the capabilities */
-    struct engine_config engine; /* its callbacks are filled in by core */
+    uint32_t task_lease_ms;        /* a task that was handed out is reserved so long */
+    uint32_t body_max;             /* bytes of one call's body; shown in the capabilities */
+    struct engine_config engine;   /* its callbacks are filled in by core */
 };
 
 /* Before the loops run: loads functions, triggers and tokens from the store. The store and the
@@ -50,7 +51,7 @@ int core_new(const struct core_config *config, struct store *store, struct loop 
  * Any thread. */
 void core_start(struct core *c);
 bool core_draining(struct core *c); /* core_drain() was called */
-bool core_ready(struct core *c); /* started, store answering, not draining */
+bool core_ready(struct core *c);    /* started, store answering, not draining */
 /* No new calls (ERR_UNAVAILABLE); running ones end; histories are flushed; DONE on loops[0]. */
 void core_drain(struct core *c, uint32_t deadline_ms, void (*done)(void *arg), void *arg);
 void core_free(struct core *c);
@@ -374,7 +375,7 @@ struct core_execution_page {
     size_t n;
     bool more;
     struct ulid last; /* BEFORE of the next page, where there is more */
-    uint64_t total; /* of all that match but for BEFORE; counted up to CORE_EXECUTIONS_COUNT */
+    uint64_t total;   /* of all that match but for BEFORE; counted up to CORE_EXECUTIONS_COUNT */
 };
 void core_executions(struct core *c, struct loop *loop, const struct core_execution_filter *f,
                      void (*done)(void *arg, const struct error *err,
@@ -421,11 +422,9 @@ void core_newest_lines(struct core *c, struct loop *loop, uint32_t function_no, 
 /* Asks Prometheus: DATA has one object {resultType, result} for each question (copied; at most
  * CORE_QUESTIONS_MAX). ERR_UNAVAILABLE. Only where core_config.prometheus is there. */
 #define CORE_QUESTIONS_MAX 4
-void core_prometheus(struct core *c, struct loop *loop, const struct prometheus_question *v,
-                     size_t n,
-                     void (*done)(void *arg, const struct error *err,
-                                  const struct json *const *data),
-                     void *arg);
+void core_prometheus(
+    struct core *c, struct loop *loop, const struct prometheus_question *v, size_t n,
+    void (*done)(void *arg, const struct error *err, const struct json *const *data), void *arg);
 
 struct core_metrics {
     uint64_t invocations, errors, cold_starts;

@@ -77,7 +77,7 @@ static void pull_run(struct work *work) {
                             .digest = p->digest,
                             .keep = (const char *const *)p->keep,
                             .n_keep = p->n_keep,
-                            .cancel_fd = workers_cancel_fd(p->core->config.workers),
+                            .cancel_fd = workers_cancel_fd(p->core->config.pullers),
                             .log = &p->log};
     p->ok = oci_pull(p->core->config.images, &pull, &got, &p->error) == 0;
     if (!p->ok)
@@ -97,7 +97,7 @@ static void pull_begin(struct loop_task *task) {
     p->work.run = pull_run;
     p->work.done = pull_done;
     p->work.loop = p->loop;
-    int r = workers_submit(p->core->config.workers, &p->work);
+    int r = workers_submit(p->core->config.pullers, &p->work);
     if (r == 0)
         return;
     if (r == -EAGAIN)
@@ -128,7 +128,7 @@ void image_pull(struct core *c, struct loop *loop, uint32_t version_no,
     p->arg = arg;
     p->task.run = pull_begin;
     p->job = (struct store_job){.db = STORE_STATE, .run = pull_read, .done = pull_known};
-    if (c->config.images && c->config.workers) {
+    if (c->config.images && c->config.pullers) {
         store_submit(c->store, &p->job);
         return;
     }

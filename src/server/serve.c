@@ -25,6 +25,8 @@
 #define LOOPS_MAX       64
 #define ASKING_THREADS  2    /* questions to services outside at once … */
 #define ASKING_QUEUE    200  /* … and those that wait; more are refused */
+#define PULLING_THREADS 4    /* images fetched at once … */
+#define PULLING_QUEUE   1000 /* … and those that wait; more are refused */
 #define LAST_REPLIES_MS 1000 /* after the last call has ended, for its reply to leave */
 
 struct worker { /* one loop thread */
@@ -42,6 +44,7 @@ struct server {
     struct loop *loops[LOOPS_MAX];
     size_t n_loops, n_threads;
     struct workers *blocking; /* threads for what blocks */
+    struct workers *pulling;  /* … for images, whose registries may hang */
     struct workers *asking;   /* … and for questions to Loki and Prometheus, which may hang */
     struct backends backends;
     struct store *store;
@@ -54,7 +57,7 @@ struct server {
     struct loop_io signals;
     struct loop_timer last_replies;
     _Atomic uint32_t servers_open;
-    struct loop_task servers_gone, blocking_idle, asking_idle;
+    struct loop_task servers_gone, blocking_idle, pulling_idle, asking_idle;
     bool draining, core_drained, blocking_ended;
 };
 
@@ -119,10 +122,16 @@ static void asking_idle(struct loop_task *task) {
     check_done(sv);
 }
 
-static void blocking_idle(struct loop_task *task) {
-    struct server *sv = container_of(task, struct server, blocking_idle);
+static void pulling_idle(struct loop_task *task) {
+    struct server *sv = container_of(task, struct server, pulling_idle);
     sv->asking_idle = (struct loop_task){.run = asking_idle};
     workers_stop(sv->asking, sv->loops[0], &sv->asking_idle);
+}
+
+static void blocking_idle(struct loop_task *task) {
+    struct server *sv = container_of(task, struct server, blocking_idle);
+    sv->pulling_idle = (struct loop_task){.run = pulling_idle};
+    workers_stop(sv->pulling, sv->loops[0], &sv->pulling_idle);
 }
 
 /* What blocks is told to end now: before, a call may have waited for it. */
@@ -182,6 +191,7 @@ static struct core_config core_settings(const struct server *sv) {
         .task_lease_ms = (uint32_t)s->task_lease_ms,
         .body_max = (uint32_t)s->body_max,
         .workers = sv->blocking,
+        .pullers = sv->pulling,
         .images = sv->images,
         .askers = sv->asking,
         .loki = sv->backends.loki,
@@ -231,6 +241,7 @@ static int open_images(struct server *sv, struct error *err) {
 
 static int start_core(struct server *sv, struct error *err) {
     sv->asking = workers_new(ASKING_THREADS, ASKING_QUEUE);
+    sv->pulling = workers_new(PULLING_THREADS, PULLING_QUEUE);
     sv->blocking =
         workers_new((uint32_t)sv->settings->work_threads, (uint32_t)sv->settings->work_queue);
     if (backends_open(sv->settings, &sv->backends, err) < 0)
@@ -392,6 +403,7 @@ static void take_down(struct server *sv) {
     }
     backends_stop(&sv->backends);
     workers_end(sv->asking);
+    workers_end(sv->pulling);
     workers_end(sv->blocking); /* its last work still speaks to all of these */
     for (size_t i = 0; i < sv->n_loops; i++) {
         http_server_free(sv->workers[i].api);
@@ -401,6 +413,7 @@ static void take_down(struct server *sv) {
     builder_free(sv->builder);
     store_close(sv->store); /* its last jobs still speak to core, and to workers */
     workers_free(sv->asking);
+    workers_free(sv->pulling);
     workers_free(sv->blocking);
     core_free(sv->core);
     oci_free(sv->images);
