@@ -2,6 +2,7 @@
 /* kiln metrics, events, triggers: what the server knows about one function. */
 
 #include "cli/cli.h"
+#include <math.h>
 #include <stdio.h>
 
 /* The member REQUEST of what the server says at the function's /REQUEST: *RET_LIST stands in *RET.
@@ -16,7 +17,24 @@ static int fetch(const char *id, const char *request, const char *query, struct 
 
 /* ---- metrics ---- */
 
-static void show_metric(struct str name, const struct json *v) {
+/* Three digits after the point, where they say something. */
+static void put_number(struct buf *out, const struct json *parent, struct str name) {
+    cleanup_free char *key = str_dup(name);
+    double n = 0;
+    struct error ignored;
+    if (json_get_double(parent, key, JSON_NULLABLE, -HUGE_VAL, HUGE_VAL, &n, &ignored) < 0) {
+        (void)json_dump(json_member(parent, key), out);
+        return;
+    }
+    char text[400];
+    (void)snprintf(text, sizeof text, "%.3f", n);
+    size_t len = strlen(text);
+    while (text[len - 1] == '0')
+        len--;
+    (void)buf_put(out, text, text[len - 1] == '.' ? len - 1 : len);
+}
+
+static void show_metric(const struct json *all, struct str name, const struct json *v) {
     cleanup_buf struct buf text = BUF_INIT(64 * KIB);
     struct json_walk walk = {0};
     struct str part;
@@ -24,10 +42,10 @@ static void show_metric(struct str name, const struct json *v) {
     if (json_kind(v) == JSON_KIND_OBJECT)
         while (json_next(v, &walk, &part, &n)) {
             buf_printf(&text, "%s%.*s ", text.len ? ", " : "", STR_ARG(part));
-            (void)json_dump(n, &text);
+            put_number(&text, v, part);
         }
     else
-        (void)json_dump(v, &text);
+        put_number(&text, all, name);
     bool ms = str_is(name, "duration");
     printf("%-16.*s %s%s\n", STR_ARG(name), buf_cstr(&text), ms ? " (ms)" : "");
 }
@@ -62,7 +80,7 @@ int command_metrics(const struct options *o, struct error *err) {
     struct str name;
     const struct json *v;
     while (json_next(reply, &walk, &name, &v))
-        show_metric(name, v);
+        show_metric(reply, name, v);
     return 0;
 }
 
