@@ -298,7 +298,8 @@ static void test_async(void **state) {
     assert_int_equal(a.call.status, INV_COMPLETED);
     assert_int_equal(a.call.result_status, 200);
     assert_string_equal(a.body, "queued body");
-    assert_string_equal(a.headers, "{\"x\":[\"1\",\"2\"],\"y\":[\"3\"]}");
+    assert_string_equal(a.headers, "{\"x\":[\"1\",\"2\"],\"y\":[\"3\"],"
+                                   "\"Content-Type\":[\"application/json\"]}");
     assert_int_equal(a.call.record.source, SOURCE_ASYNC);
     struct answer all = invocations(no, 50);
     assert_int_equal(all.n, 1);
