@@ -96,19 +96,3 @@ void *arena_alloc(struct arena *a, size_t size) {
     a->used += size;
     return memset(p, 0, size);
 }
-
-char *arena_str(struct arena *a, struct str s) {
-    if (s.len == SIZE_MAX)
-        return NULL;
-    char *copy = arena_alloc(a, s.len + 1);
-    if (copy && s.len)
-        memcpy(copy, s.p, s.len);
-    return copy;
-}
-
-void *arena_copy(struct arena *a, const void *p, size_t len) {
-    void *copy = arena_alloc(a, len);
-    if (copy && len)
-        memcpy(copy, p, len);
-    return copy;
-}

@@ -20,7 +20,5 @@ void arena_done(struct arena *a);
 void arena_reset(struct arena *a);
 /* Zeroed, aligned to 16. NULL when over the ceiling. */
 void *arena_alloc(struct arena *a, size_t size);
-char *arena_str(struct arena *a, struct str s); /* NUL-terminated copy, or NULL */
-void *arena_copy(struct arena *a, const void *p, size_t len);
 
 #endif

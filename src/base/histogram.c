@@ -37,11 +37,6 @@ void histogram_done(struct histogram *h) {
     histogram_init(h);
 }
 
-void histogram_clear(struct histogram *h) {
-    h->count = h->sum = h->min = h->max = 0;
-    h->used = 0;
-}
-
 /* First position whose index is not below INDEX. */
 static uint32_t lower_bound(const struct histogram *h, uint16_t index) {
     uint32_t low = 0, high = h->used;

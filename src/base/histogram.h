@@ -21,7 +21,6 @@ struct histogram {
 
 void histogram_init(struct histogram *h);
 void histogram_done(struct histogram *h);
-void histogram_clear(struct histogram *h);
 void histogram_add(struct histogram *h, uint64_t value);
 void histogram_merge(struct histogram *into, const struct histogram *from);
 /* Value below which fraction Q (0..1) of the values lie, clamped to [min, max]; 0 when empty. */

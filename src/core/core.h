@@ -317,14 +317,9 @@ void core_task_end(struct core *c, struct loop *loop, const struct ulid *id, int
 /* ---- executions: calls whose bodies are kept, for the APIs that show them again ---- */
 /* A number that no job had before. Any thread. */
 uint64_t core_job_no(struct core *c);
-/* Lands with the loop's next records (so core_execution() of a call that was answered finds it).
+/* Lands with the loop's next records (so who asks for it after the answer finds it).
  * Copied; a body over EXECUTION_BODY_MAX is left out. */
 void core_execution_keep(struct core *c, struct loop *loop, const struct execution *e);
-/* By invocation, or by job number where ID is NULL (FUNCTION_NO 0: of any). ERR_NOT_FOUND. */
-void core_execution(struct core *c, struct loop *loop, uint32_t function_no, const struct ulid *id,
-                    uint64_t no,
-                    void (*done)(void *arg, const struct error *err, const struct execution *e),
-                    void *arg);
 
 /* ---- jobs: calls that have a number from core_job_no(). A synchronous one becomes a job by
  * core_execution_keep() with its result as JSON, once it has ended; a queued one by its job_no.

@@ -131,7 +131,7 @@ static int read_bodies(struct executions_ask *a, struct store *s, struct error *
     for (size_t i = 0; i < a->n; i++) {
         struct kept k = {.a = a, .row = &a->rows[i]};
         struct error none = {0};
-        if (store_execution_get(s, k.row->call.function_no, &k.row->call.id, 0, keep_bodies, &k,
+        if (store_execution_get(s, k.row->call.function_no, &k.row->call.id, keep_bodies, &k,
                                 &none) < 0 &&
             none.code != ERR_NOT_FOUND) {
             *err = none;

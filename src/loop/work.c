@@ -136,21 +136,6 @@ int workers_submit(struct workers *w, struct work *work) {
     return r;
 }
 
-bool workers_take_back(struct workers *w, struct work *work) {
-    bool found = false;
-    pthread_mutex_lock(&w->lock);
-    list_for_each (it, &w->queue)
-        if (it == &work->link)
-            found = true;
-    if (found) {
-        list_del(&work->link);
-        w->queued--;
-        tell_idle(w);
-    }
-    pthread_mutex_unlock(&w->lock);
-    return found;
-}
-
 void workers_stop(struct workers *w, struct loop *loop, struct loop_task *idle) {
     const uint64_t one = 1;
     pthread_mutex_lock(&w->lock);

@@ -33,9 +33,6 @@ struct workers *workers_new(uint32_t threads_max, uint32_t queue_max);
 /* From any thread. 0, -EAGAIN (the queue is full), -ESHUTDOWN (after workers_stop()), or -errno
  * where not one thread can be started: `done` is not called then. */
 int workers_submit(struct workers *w, struct work *work);
-/* Takes WORK off the queue: true, and neither run nor done is called; false: it runs, or has run.
- */
-bool workers_take_back(struct workers *w, struct work *work);
 /* An eventfd that is readable from workers_stop() on; for poll(2), never to be read. */
 int workers_cancel_fd(const struct workers *w);
 bool workers_stopping(const struct workers *w);

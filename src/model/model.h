@@ -62,7 +62,6 @@ const char *function_status_name(enum function_status s); /* "pending" … "dele
 const char *build_status_name(enum build_status s);       /* "pending|building|success|failed" */
 const char *invocation_status_name(enum invocation_status s);
 const char *trigger_type_name(enum trigger_type t); /* "http|schedule|event|messagequeue" */
-int trigger_type_parse(struct str s);
 const char *network_kind_name(enum network_kind n); /* "egress|none|host" */
 int network_kind_parse(struct str s);
 const char *log_line_level_name(enum log_line_level l); /* "debug|info|warn|error" */

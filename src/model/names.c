@@ -79,10 +79,6 @@ const char *trigger_type_name(enum trigger_type t) {
     return NAME_AT(TRIGGER_TYPE, t);
 }
 
-int trigger_type_parse(struct str s) {
-    return NAME_FIND(TRIGGER_TYPE, s);
-}
-
 const char *network_kind_name(enum network_kind n) {
     return NAME_AT(NETWORK_KIND, n);
 }

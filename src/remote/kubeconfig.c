@@ -26,7 +26,6 @@ static void wipe_buf(struct buf *b) {
 
 void kubeconfig_done(struct kubeconfig *c) {
     free(c->server);
-    free(c->namespace_);
     free(c->user);
     wipe(&c->token);
     wipe(&c->password);
@@ -149,7 +148,6 @@ static int take(struct kubeconfig *c, const struct file *f, struct error *err) {
     if (!cluster || !text(cluster, "server").p)
         return wrong(f, err, "has no cluster with a server in its context");
     c->server = str_dup(text(cluster, "server"));
-    c->namespace_ = dup_or_null(text(context, "namespace"));
     c->insecure = str_is(text(cluster, "insecure-skip-tls-verify"), "true");
     if (read_pem(f, cluster, "certificate-authority", &c->ca, err) < 0)
         return -1;
@@ -181,7 +179,6 @@ int kubeconfig_read(struct kubeconfig *c, const char *path, struct error *err) {
 int kubeconfig_in_cluster(struct kubeconfig *c, struct error *err) {
     const char *host = getenv("KUBERNETES_SERVICE_HOST");
     const char *port = getenv("KUBERNETES_SERVICE_PORT");
-    struct buf name;
     *c = (struct kubeconfig){0};
     if (!host || !*host || !port || !*port)
         return error_set(err, ERR_UNAVAILABLE,
@@ -192,12 +189,6 @@ int kubeconfig_in_cluster(struct kubeconfig *c, struct error *err) {
         read_file(POD_FILES "/ca.crt", &c->ca, err) < 0) {
         kubeconfig_done(c);
         return -1;
-    }
-    struct error ignored;
-    if (read_file(POD_FILES "/namespace", &name, &ignored) == 0) {
-        trim_end(&name);
-        c->namespace_ = str_dup(buf_str(&name));
-        buf_done(&name);
     }
     return 0;
 }

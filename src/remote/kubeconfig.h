@@ -11,7 +11,7 @@
 
 struct kubeconfig {
     char *server;                               /* "https://host:6443" */
-    char *token, *user, *password, *namespace_; /* or NULL */
+    char *token, *user, *password; /* or NULL */
     struct buf ca, cert, key;                   /* PEM; empty: none */
     bool insecure;
 };

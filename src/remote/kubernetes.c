@@ -5,7 +5,6 @@
 
 struct kubernetes {
     struct remote *remote;
-    char *namespace_;
     struct remote_reply reply;
     bool replied;
 };
@@ -44,7 +43,6 @@ int kubernetes_open(const char *path, const _Atomic bool *stop, struct kubernete
     if (r == 0) {
         struct kubernetes *k = x_alloc(sizeof *k);
         k->remote = remote;
-        k->namespace_ = x_strdup(c.namespace_ ? c.namespace_ : "default");
         *ret = k;
     }
     kubeconfig_done(&c);
@@ -62,12 +60,7 @@ void kubernetes_close(struct kubernetes *k) {
         return;
     drop_reply(k);
     remote_free(k->remote);
-    free(k->namespace_);
     free(k);
-}
-
-const char *kubernetes_namespace(const struct kubernetes *k) {
-    return k->namespace_;
 }
 
 struct str kubernetes_warning(const struct kubernetes *k) {

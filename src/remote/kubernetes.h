@@ -22,8 +22,6 @@ struct kubernetes;
 int kubernetes_open(const char *path, const _Atomic bool *stop, struct kubernetes **ret,
                     struct error *err);
 void kubernetes_close(struct kubernetes *k); /* NULL is fine */
-/* Of the context; "default" where it says none. */
-const char *kubernetes_namespace(const struct kubernetes *k);
 
 /* GET PATH: 1 with *RET (json_free()), 0 where it is not there (404), -1. RET may be NULL. */
 int kubernetes_get(struct kubernetes *k, const char *path, struct json **ret, struct error *err);

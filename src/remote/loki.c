@@ -210,7 +210,6 @@ static void outcome(struct loki *l, enum pushed how, size_t n, const struct erro
     if (how == PUSH_TAKEN) {
         if (!l->reachable && l->told)
             log_info("Loki answers again");
-        l->pushed += n;
         l->reachable = true;
         l->told = false;
         l->pause_ms = 0;
@@ -248,7 +247,6 @@ static void push_batch(struct loki *l, struct remote *r, struct batch *b) {
     take(l, b);
     if (b->n == 0)
         return;
-    l->in_flight = b->n;
     pthread_mutex_unlock(&l->lock);
     enum pushed how = PUSH_REFUSED;
     if (write_batch(b, &body) < 0)
@@ -256,7 +254,6 @@ static void push_batch(struct loki *l, struct remote *r, struct batch *b) {
     else
         how = push(l, r, buf_str(&body), &err);
     pthread_mutex_lock(&l->lock);
-    l->in_flight = 0;
     outcome(l, how, b->n, &err);
     if (how == PUSH_LATER)
         put_back(l, b);
@@ -372,13 +369,4 @@ void loki_free(struct loki *l) {
     l->dropped += l->n_lines;
     tell_drops(l);
     dispose(l);
-}
-
-void loki_stats(struct loki *l, struct loki_stats *ret) {
-    pthread_mutex_lock(&l->lock);
-    *ret = (struct loki_stats){.pushed = l->pushed,
-                               .dropped = l->dropped,
-                               .waiting = l->n_lines + l->in_flight,
-                               .reachable = l->reachable};
-    pthread_mutex_unlock(&l->lock);
 }

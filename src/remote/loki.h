@@ -48,13 +48,6 @@ struct loki_line {
 /* From any thread; copies and never waits. */
 void loki_push(struct loki *l, const struct loki_line *line);
 
-struct loki_stats {
-    uint64_t pushed, dropped; /* lines */
-    uint64_t waiting;
-    bool reachable; /* the last push was taken */
-};
-void loki_stats(struct loki *l, struct loki_stats *ret); /* any thread */
-
 /* The newest LIMIT lines of a function between the two times (ns since 1970), newest first. Blocks:
  * on a worker thread. ERR_UNAVAILABLE with what is wrong. */
 int loki_ask(struct loki *l, uint32_t function_no, int64_t from_ns, int64_t to_ns, uint32_t limit,

@@ -19,9 +19,9 @@ struct loki {
     pthread_cond_t cond; /* lines have come; it is to end; it has ended */
     /* under the lock */
     struct list lines;
-    size_t n_lines, bytes, in_flight;
+    size_t n_lines, bytes;
     int64_t last_us, same_us;
-    uint64_t pushed, dropped, dropped_told;
+    uint64_t dropped, dropped_told;
     uint32_t pause_ms; /* before the next try; 0: all is well */
     bool reachable, told, ending, ended;
 };

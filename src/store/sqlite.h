@@ -131,7 +131,6 @@ int query_int(struct query *q, int64_t default_value, int64_t *ret, struct error
 #define RECORD_COLUMNS                                                                             \
     "version_number, source, cause, http_status, cold, created_us, started_us, ended_us,"          \
     " queued_us, starting_us, running_us, error_text"
-#define RECORD_COLUMNS_N 12
 void bind_record(struct query *q, const struct invocation *v);
 void read_record(struct query *q, struct invocation *v);
 /* The number of a queued call that has just been inserted, and what kind its result is. */
@@ -153,7 +152,6 @@ int sqlite_trim_async(struct store *s, const struct retention *r, bool *ret_more
 int sqlite_trim_events(struct store *s, int64_t before_us, uint64_t slice, bool *ret_more,
                        struct error *err);
 struct sqlite *store_sqlite(struct store *s);
-#define STATE(s)   (&store_sqlite(s)->db[STORE_STATE])
-#define HISTORY(s) (&store_sqlite(s)->db[STORE_HISTORY])
+#define STATE(s) (&store_sqlite(s)->db[STORE_STATE])
 
 #endif

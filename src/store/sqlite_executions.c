@@ -6,9 +6,8 @@ static const char PUT[] = "INSERT INTO executions (function_no, id, no, request,
                           " no = coalesce(excluded.no, no),"
                           " request = coalesce(excluded.request, request),"
                           " response = coalesce(excluded.response, response)";
-#define COLUMNS "SELECT function_no, id, no, request, response FROM executions"
-static const char BY_ID[] = COLUMNS " WHERE function_no = ? AND id = ?";
-static const char BY_NO[] = COLUMNS " WHERE no = ?1 AND (?2 = 0 OR function_no = ?2)";
+static const char GET[] = "SELECT function_no, id, no, request, response FROM executions"
+                          " WHERE function_no = ? AND id = ?";
 
 static void bind_body(struct query *q, struct str body) {
     if (body.p)
@@ -30,17 +29,12 @@ int store_execution_put(struct store *s, const struct execution *e, struct error
     return query_run(&q, err);
 }
 
-int store_execution_get(struct store *s, uint32_t function_no, const struct ulid *id, uint64_t no,
+int store_execution_get(struct store *s, uint32_t function_no, const struct ulid *id,
                         void (*visit)(void *arg, const struct execution *e), void *arg,
                         struct error *err) {
-    cleanup_query struct query q = query_read(s, STORE_HISTORY, id ? BY_ID : BY_NO);
-    if (id) {
-        bind_int(&q, function_no);
-        bind_ulid(&q, id);
-    } else {
-        bind_int(&q, (int64_t)no);
-        bind_int(&q, function_no);
-    }
+    cleanup_query struct query q = query_read(s, STORE_HISTORY, GET);
+    bind_int(&q, function_no);
+    bind_ulid(&q, id);
     int rc = query_step(&q, err);
     if (rc < 0)
         return -1;

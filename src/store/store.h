@@ -306,9 +306,8 @@ int store_activity(struct store *s, uint32_t function_no, int64_t first_minute,
 
 /* history: executions. An insert of one that is there replaces what it gives (p NULL: keeps). */
 int store_execution_put(struct store *s, const struct execution *e, struct error *err);
-/* By invocation, or by job number where ID is NULL. ERR_NOT_FOUND. Strings live until the visitor
- * returns. */
-int store_execution_get(struct store *s, uint32_t function_no, const struct ulid *id, uint64_t no,
+/* ERR_NOT_FOUND. Strings live until the visitor returns. */
+int store_execution_get(struct store *s, uint32_t function_no, const struct ulid *id,
                         void (*visit)(void *arg, const struct execution *e), void *arg,
                         struct error *err);
 

@@ -22,7 +22,6 @@
 #define WIRE_FRAME_MAX    (64 * MIB) /* payload of any frame */
 #define WIRE_HEADERS_MAX  256        /* pairs in one list */
 #define WIRE_LOG_LINE_MAX (16 * KIB) /* longer lines are cut into pieces of this */
-#define WIRE_PACKET_MAX   (16 * KIB) /* zygote channel */
 
 enum wire_type {
     /* server to instance */

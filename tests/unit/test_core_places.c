@@ -5,6 +5,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "core/internal.h"
 #include "core_world.h"
 #include <cmocka.h>
 #include <stdio.h>
@@ -243,6 +244,9 @@ static void test_projects(void **state) {
 
 /* ---- executions ---- */
 struct got_execution {
+    struct ask ask;
+    uint32_t function_no;
+    struct ulid id;
     bool over;
     enum error_code code;
     uint64_t no;
@@ -250,21 +254,29 @@ struct got_execution {
     bool has_response;
 };
 
-static void on_execution(void *arg, const struct error *err, const struct execution *e) {
+static void take(void *arg, const struct execution *e) {
     struct got_execution *g = arg;
-    g->over = true;
-    g->code = err ? err->code : ERR_NONE;
-    if (err)
-        return;
     g->no = e->no;
     g->has_response = e->response.p != NULL;
     (void)snprintf(g->request, sizeof g->request, "%.*s", STR_ARG(e->request));
     (void)snprintf(g->response, sizeof g->response, "%.*s", STR_ARG(e->response));
 }
 
-static struct got_execution execution(uint32_t function_no, const struct ulid *id, uint64_t no) {
-    struct got_execution g = {0};
-    core_execution(w.core, w.loops[1], function_no, id, no, on_execution, &g);
+static int read_one(struct ask *ask, struct store *s, struct error *err) {
+    struct got_execution *g = container_of(ask, struct got_execution, ask);
+    return store_execution_get(s, g->function_no, &g->id, take, g, err);
+}
+
+static void answer(struct ask *ask, const struct error *err) {
+    struct got_execution *g = container_of(ask, struct got_execution, ask);
+    g->over = true;
+    g->code = err ? err->code : ERR_NONE;
+}
+
+static struct got_execution execution(uint32_t function_no, const struct ulid *id) {
+    struct got_execution g = {.function_no = function_no, .id = *id};
+    g.ask = (struct ask){.core = w.core, .loop = w.loops[1], .read = read_one, .answer = answer};
+    ask_after_history(&g.ask);
     world_until(&w, &g.over);
     return g;
 }
@@ -275,19 +287,19 @@ static void test_executions(void **state) {
     struct execution e = {
         .no = core_job_no(w.core), .function_no = no, .id = ulid_make(no), .request = STR("in")};
     core_execution_keep(w.core, w.loops[0], &e);
-    struct got_execution g = execution(no, &e.id, 0);
+    struct got_execution g = execution(no, &e.id);
     assert_int_equal(g.no, e.no);
     assert_string_equal(g.request, "in");
     assert_false(g.has_response);
     struct execution outcome = {.function_no = no, .id = e.id, .response = STR("")};
     core_execution_keep(w.core, w.loops[0], &outcome);
-    g = execution(0, NULL, e.no);
+    g = execution(no, &e.id);
     assert_string_equal(g.request, "in"); /* what was there stays */
     assert_true(g.has_response);
-    assert_int_equal(execution(no + 1, NULL, e.no).code, ERR_NOT_FOUND);
-    assert_int_equal(execution(0, NULL, e.no + 1).code, ERR_NOT_FOUND);
+    assert_int_equal(g.no, e.no);
+    assert_int_equal(execution(no + 1, &e.id).code, ERR_NOT_FOUND);
     struct ulid unknown = ulid_make(no);
-    assert_int_equal(execution(no, &unknown, 0).code, ERR_NOT_FOUND);
+    assert_int_equal(execution(no, &unknown).code, ERR_NOT_FOUND);
 }
 
 static void test_large_bodies_are_left_out(void **state) {
@@ -299,7 +311,7 @@ static void test_large_bodies_are_left_out(void **state) {
     e.request = str_n(large, EXECUTION_BODY_MAX);
     e.response = str_n(large, EXECUTION_BODY_MAX + 1);
     core_execution_keep(w.core, w.loops[0], &e);
-    struct got_execution g = execution(no, &e.id, 0);
+    struct got_execution g = execution(no, &e.id);
     assert_int_equal(strlen(g.request), sizeof g.request - 1);
     assert_false(g.has_response);
     free(large);

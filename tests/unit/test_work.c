@@ -92,15 +92,13 @@ static void a_full_queue_refuses(void **state) {
     until_started(&a);
     assert_int_equal(workers_submit(w, &b.work), 0);
     assert_int_equal(workers_submit(w, &c.work), -EAGAIN);
-    assert_false(workers_take_back(w, &a.work)); /* it runs */
-    assert_true(workers_take_back(w, &b.work));
-    assert_false(workers_take_back(w, &b.work));
-    assert_int_equal(workers_submit(w, &c.work), 0);
     open_gate(gate);
-    while (!c.done)
+    while (!b.done)
         loop_tick(loop, 1000);
     assert_int_equal(a.done, 1);
-    assert_int_equal(b.done + b.started, 0);
+    assert_int_equal(workers_submit(w, &c.work), 0);
+    while (!c.done)
+        loop_tick(loop, 1000);
     workers_free(w);
     loop_free(loop);
     close(gate);
