@@ -5,6 +5,7 @@
  * user can act on. */
 
 #include <errno.h>
+#include <signal.h>
 #include <stdio.h>
 
 #define OUTPUT_MAX (64 * KIB)
@@ -99,7 +100,7 @@ static int explain_end(const struct child_result *r, const char *program, struct
         return error_field(err, ERR_UNAVAILABLE, "image", "%s did not end in time", program);
     if (r->end == CHILD_CANCELED)
         return error_set(err, ERR_UNAVAILABLE, "the server is shutting down");
-    if (r->end == CHILD_KILLED)
+    if (r->end == CHILD_KILLED && r->status != SIGXFSZ)
         return error_set(err, ERR_UNAVAILABLE, "%s was killed by signal %d", program, r->status);
     return 0;
 }
@@ -125,6 +126,20 @@ static const char *auth_file(const struct fetch *f) {
     return f->o->auth_file ? f->o->auth_file : f->o->no_auth_file;
 }
 
+/* A registry may send more than it said: no file grows over the limit. How skopeo says so depends
+ * on the Go that it was made with. */
+static bool grew_too_large(const struct child_result *r) {
+    static const char *const words[] = {"SIGXFSZ", "file too large", NULL};
+    return (r->end == CHILD_KILLED && r->status == SIGXFSZ) || says(buf_str(&r->err), words);
+}
+
+static int too_large(const struct fetch *f, struct error *err) {
+    return error_field(err, ERR_TOO_LARGE, "image",
+                       "a layer of the image has more than %llu MiB, which is all that is taken "
+                       "(setting image-max)",
+                       (unsigned long long)(f->o->image_max / MIB));
+}
+
 /* As an ordinary user skopeo remembers what it saw where: below our own folder, not in $HOME. */
 static int skopeo(const struct fetch *f, const char *const *argv, uint32_t ms, size_t output_max,
                   struct buf *out, struct error *err) {
@@ -132,11 +147,14 @@ static int skopeo(const struct fetch *f, const char *const *argv, uint32_t ms, s
     const char *env[] = {data, NULL};
     struct child_spec spec = {
         .argv = argv, .env = env, .deadline_ms = ms, .output_max = output_max};
+    spec.file_bytes_max = f->o->image_max > OCI_MANIFEST_MAX ? f->o->image_max : OCI_MANIFEST_MAX;
     struct child_result r;
     if (run(f, &spec, &r, err) < 0)
         return -1;
     int result = 0;
-    if (!child_ok(&r))
+    if (!child_ok(&r) && grew_too_large(&r))
+        result = too_large(f, err);
+    else if (!child_ok(&r))
         result = explain_registry(f, child_last_line(&r), err);
     else if (r.out_cut)
         result = error_field(err, ERR_TOO_LARGE, "image", "the image's manifest is too large");

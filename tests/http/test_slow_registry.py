@@ -1,6 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A registry that takes questions and never answers: whoever needs none is not held up."""
+"""A registry that takes questions and never answers: whoever needs none is not held up. One that
+says little and sends much: the disk is not filled."""
 
+import hashlib
+import http.server
+import json
+import os
 import shutil
 import socket
 import threading
@@ -68,3 +73,70 @@ def test_uploads_are_taken_while_images_are_fetched_again(start, folder):
             call.join()
     for ident in idents:
         server.fn("DELETE", f"/{ident}")
+
+
+FLOOD = 512 << 20
+ARCHITECTURE = {"x86_64": "amd64", "aarch64": "arm64"}.get(os.uname().machine, "riscv64")
+MANIFEST_TYPE = "application/vnd.oci.image.manifest.v1+json"
+
+
+class Flood(http.server.BaseHTTPRequestHandler):
+    """An image with one layer of 100 bytes, it says."""
+    protocol_version = "HTTP/1.1"
+    config = json.dumps({"architecture": ARCHITECTURE, "os": "linux", "config": {"Entrypoint": ["/x"]},
+                         "rootfs": {"type": "layers", "diff_ids": ["sha256:" + "1" * 64]}}).encode()
+    named = "sha256:" + hashlib.sha256(config).hexdigest()
+    manifest = json.dumps({
+        "schemaVersion": 2, "mediaType": MANIFEST_TYPE,
+        "config": {"mediaType": "application/vnd.oci.image.config.v1+json", "digest": named,
+                   "size": len(config)},
+        "layers": [{"mediaType": "application/vnd.oci.image.layer.v1.tar+gzip",
+                    "digest": "sha256:" + "2" * 64, "size": 100}]}).encode()
+
+    def log_message(self, *_):
+        pass
+
+    def do_GET(self):
+        if self.path == "/v2/":
+            self.reply(b"{}", "application/json")
+        elif "/manifests/" in self.path:
+            self.reply(self.manifest, MANIFEST_TYPE)
+        elif self.named in self.path:
+            self.reply(self.config, "application/octet-stream")
+        else:
+            self.flood()
+
+    def reply(self, body, kind):
+        self.send_response(200)
+        self.send_header("Content-Type", kind)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def flood(self):
+        self.send_response(200)
+        self.send_header("Transfer-Encoding", "chunked")
+        self.end_headers()
+        piece = b"100000\r\n" + os.urandom(1 << 20) + b"\r\n"
+        try:
+            for _ in range(FLOOD >> 20):
+                self.wfile.write(piece)
+        except OSError:
+            self.close_connection = True
+
+
+def test_more_than_a_layer_was_said_to_have(start):
+    server = start("--image-max", "16Mi")
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Flood) as registry:
+        thread = threading.Thread(target=registry.serve_forever)
+        thread.start()
+        ident = server.create(CODE)
+        version = server.fn("POST", f"/{ident}/versions", {
+            "image": f"127.0.0.1:{registry.server_port}/a/b:1"}).json["id"]
+        done = wait_for("it is refused", lambda: (
+            lambda v: v if v["build_status"] == "failed" else None)(
+                server.fn("GET", f"/{ident}/versions/{version}").json))
+        registry.shutdown()
+        thread.join()
+    assert "more than 16 MiB" in done["build_log"] and "image-max" in done["build_log"], done
+    assert not [f for f in os.listdir(server.data / "images") if f.startswith(".tmp")]
