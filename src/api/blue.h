@@ -87,8 +87,6 @@ void blue_write_time(struct json_w *w, const char *member, int64_t real_us); /* 
 /* JSON text as it is, else {"data": text}; p NULL: null. */
 void blue_write_body(struct json_w *w, const char *member, struct str body);
 
-/* statusCode of a call: its handler's, or what this dialect says of its failure. */
-uint16_t blue_status_code(const struct invocation *call);
 /* The ExecutionLog of a call. Bodies as they were kept; p NULL: null. */
 void blue_write_execution(struct json_w *w, const struct invocation *call, struct str request,
                           struct str response, const struct log_line *lines, size_t n);

@@ -171,7 +171,7 @@ static void on_code(void *arg, const struct error *err, struct blob *const *code
                   on_activity, s);
 }
 
-void blue_show(struct blue_shown *s) {
+static void show(struct blue_shown *s) {
     core_codes(s->r->core, s->r->loop, &s->r->function, 1, on_code, s);
 }
 
@@ -186,7 +186,7 @@ void blue_show_stored(void *arg, const struct error *err, struct function *f) {
     s->r->function = function_ref(f);
     if (s->new_code && f->status == FN_READY && f->active_number != f->last_number)
         s->status = "error";
-    blue_show(s);
+    show(s);
 }
 
 void op_blue_get_function(struct request *r) {
@@ -194,7 +194,7 @@ void op_blue_get_function(struct request *r) {
     if (blue_function(r, &err) < 0)
         request_fail(r, &err);
     else
-        blue_show(blue_shown_new(r, 200));
+        show(blue_shown_new(r, 200));
 }
 
 /* ---- list ---- */

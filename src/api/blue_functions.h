@@ -32,7 +32,6 @@ struct blue_shown { /* r->state, or first in it */
     struct blob *code;
 };
 struct blue_shown *blue_shown_new(struct request *r, int http_status); /* sets r->state */
-void blue_show(struct blue_shown *s);
 /* A `done` of core: shows F, or fails. ARG is the blue_shown. */
 void blue_show_stored(void *arg, const struct error *err, struct function *f);
 

@@ -13,7 +13,8 @@
 
 /* ---- one ---- */
 
-uint16_t blue_status_code(const struct invocation *call) {
+/* Its handler's, or what this dialect says of its failure. */
+static uint16_t status_code(const struct invocation *call) {
     if (call->cause == ERR_NONE)
         return call->http_status ? call->http_status : 200;
     return dialect_error(&dialect_blue, call->cause)->status;
@@ -32,7 +33,7 @@ static void write_response(struct json_w *w, const struct invocation *call, stru
 
 void blue_write_execution(struct json_w *w, const struct invocation *call, struct str request,
                           struct str response, const struct log_line *lines, size_t n) {
-    uint16_t status = blue_status_code(call);
+    uint16_t status = status_code(call);
     char id[ID_TEXT_MAX], time[BLUE_TIME_MAX];
     jw_begin_object(w);
     jw_cstr_member(w, "id", invocation_id_text(id, &call->id));

@@ -131,7 +131,7 @@ const char *iron_path_of(const struct function *f, char out[IRON_PATH_MAX]) {
     return out;
 }
 
-struct function *iron_find(struct core *core, struct str app, struct str path) {
+static struct function *find_route(struct core *core, struct str app, struct str path) {
     char name[NAME_MAX_LEN + 1], buf[IRON_PATH_MAX];
     struct error err;
     if (name_of_title(path, "path", name, &err) < 0)
@@ -149,7 +149,7 @@ int iron_route(struct request *r, struct str *ret_path, struct error *err) {
     if (!clean)
         return error_set(err, ERR_TOO_LARGE, "the request's path needs too much memory");
     struct str path = str_n(clean, iron_clean_path(raw, clean));
-    r->function = iron_find(r->core, r->params[IRON_APP], path);
+    r->function = find_route(r->core, r->params[IRON_APP], path);
     if (ret_path)
         *ret_path = path;
     if (r->function)

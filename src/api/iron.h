@@ -35,7 +35,6 @@ size_t iron_clean_path(struct str raw, char *out);
 /* The route that the path's parameters name: sets r->function; -1: "App not found", "Route not
  * found". *RET_PATH (may be NULL): its path, in the call's arena. */
 int iron_route(struct request *r, struct str *ret_path, struct error *err);
-struct function *iron_find(struct core *core, struct str app, struct str path);
 /* Path of F, in OUT or in F itself. */
 #define IRON_PATH_MAX (TITLE_MAX_LEN + 2)
 const char *iron_path_of(const struct function *f, char out[IRON_PATH_MAX]);

@@ -62,7 +62,7 @@ int runna_function(struct request *r, struct error *err) {
     return no_such("function", "Function", r->params[0], err);
 }
 
-int runna_job_no(const struct request *r, uint64_t *ret, struct error *err) {
+static int job_no(const struct request *r, uint64_t *ret, struct error *err) {
     if (number(r->params[0], "id", INT64_MAX, ret, err) < 0)
         return -1;
     return *ret ? 0 : no_such("job", "Job", r->params[0], err);
@@ -159,7 +159,7 @@ static void on_job(void *arg, const struct error *err, const struct core_job *j)
 void op_runna_get_job(struct request *r) {
     struct error err;
     uint64_t no;
-    if (runna_job_no(r, &no, &err) < 0) {
+    if (job_no(r, &no, &err) < 0) {
         request_fail(r, &err);
         return;
     }

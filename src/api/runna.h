@@ -10,8 +10,6 @@
 
 /* Sets r->function from the path: 0, or -1: ERR_NOT_FOUND, ERR_INVALID where it is no number. */
 int runna_function(struct request *r, struct error *err);
-/* The same for a job's number. */
-int runna_job_no(const struct request *r, uint64_t *ret, struct error *err);
 /* request_fail(), where a function that has gone meanwhile is told of by its id. */
 void runna_fail(struct request *r, const struct error *err);
 

@@ -5,7 +5,7 @@
 
 #include "core/internal.h"
 
-struct core_loop *async_home(struct core *c, uint32_t function_no) {
+static struct core_loop *async_home(struct core *c, uint32_t function_no) {
     return &c->on[function_no % c->n_loops];
 }
 

@@ -61,7 +61,8 @@ void async_run_free(struct async_run *run) {
 }
 
 /* ---- resting ---- */
-void async_rest(struct async_run *run) {
+/* Tries again after a pause. */
+static void async_rest(struct async_run *run) {
     struct core_loop *cl = run->cl;
     struct async *a = &cl->async;
     if (atomic_load(&cl->core->draining)) { /* runs again after the next start */

@@ -47,7 +47,8 @@ static int refuse_route(struct core *c, const struct function *f, struct error *
                        f->project);
 }
 
-const char *image_that_runs(struct str code, const char *image) {
+/* IMAGE where it is what runs, else NULL. */
+static const char *image_that_runs(struct str code, const char *image) {
     return code.len == 0 && image && image[0] ? image : NULL;
 }
 

@@ -14,8 +14,6 @@ int function_check(struct function *f, struct error *err); /* all fields; sets k
 /* What a version is made of: code, or an image, or code that runs and an image that is remembered.
  * KIND is the function's runtime. */
 int code_check(struct str code, const char *image, enum runtime_kind kind, struct error *err);
-/* IMAGE where it is what runs, else NULL. */
-const char *image_that_runs(struct str code, const char *image);
 int triggers_check(struct core *c, struct trigger **v, size_t n, const struct function *f,
                    struct error *err);
 /* Is T's path and method on the gateway free, but for function SELF's own? */

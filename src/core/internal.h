@@ -424,7 +424,6 @@ void async_done(struct core_loop *cl);
 void async_pump(struct core_loop *cl);
 /* COUNT calls more are pending. From any thread. */
 void async_tell(struct core *c, uint32_t function_no, uint64_t count);
-struct core_loop *async_home(struct core *c, uint32_t function_no);
 struct async_run { /* one queued call that was fetched */
     struct list link;
     struct core_loop *cl;
@@ -448,7 +447,6 @@ struct async_run *async_run_new(struct core_loop *cl, struct async_fn *afn, stru
 void async_run_submit(struct async_run *run);
 void async_run_free(struct async_run *run);
 void async_run_over(struct async_run *run); /* frees, goes on with the next */
-void async_rest(struct async_run *run);     /* tries again after a pause */
 void async_resting_wake(struct core_loop *cl, uint64_t now_ns);
 
 /* ---- tasks.c ---- */

@@ -292,7 +292,6 @@ bool network_is_lost(const struct instance *inst);
 /* ---- output.c ---- */
 /* Takes FD. 0 or -errno. */
 int output_open(struct output *o, struct instance *inst, int fd, enum log_line_level level);
-void output_drain(struct output *o);        /* what is readable now */
 void output_flush(struct output *o);        /* an unended line counts as one */
 void output_collect(struct instance *inst); /* what a call that ends has written by then */
 void output_close(struct output *o);

@@ -126,7 +126,8 @@ int output_open(struct output *o, struct instance *inst, int fd, enum log_line_l
     return loop_io_add(inst->el->loop, &o->io);
 }
 
-void output_drain(struct output *o) {
+/* What is readable now. */
+static void output_drain(struct output *o) {
     /* What a pipe may hold; a process that goes on writing does not hold the loop. */
     for (int i = 0; i < OUTPUT_DRAIN_READS && o->io.fd >= 0; i++)
         if (o->instance->kill_cause == ERR_LIMIT || !read_some(o))

@@ -64,7 +64,8 @@ static void call_gone(struct http_conn *c) {
         c->work->call.on_gone(&c->work->call);
 }
 
-void conn_lost(struct http_conn *c) {
+/* Ends it now: on_gone is told, the descriptor closed. The object lives to the end of the tick. */
+static void conn_lost(struct http_conn *c) {
     if (c->state == CONN_CLOSED || c->state == CONN_ORPHAN)
         return;
     bool orphan = c->call_open && (c->handed || c->reply == REPLY_STREAM) && !c->work->call.on_gone;

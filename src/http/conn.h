@@ -108,9 +108,7 @@ struct http_server {
 
 /* conn.c */
 int conn_open(struct http_server *s, int fd, const char *peer);
-/* Ends it now: on_gone is told, the descriptor closed. The object lives to the end of the tick. */
-void conn_lost(struct http_conn *c);
-/* The same, freeing at once. */
+/* Ends it now: on_gone is told, the descriptor closed, the object freed. */
 void conn_destroy(struct http_conn *c);
 /* Draining: closes it at the end of the tick where it is idle. */
 void conn_retire(struct http_conn *c);

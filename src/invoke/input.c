@@ -48,8 +48,8 @@ static bool named_by_connection(struct str connection, struct str lower_name) {
     return false;
 }
 
-void invoke_input_headers(struct engine_input *in, const struct http_head *head,
-                          enum invoke_pass pass) {
+static void add_headers(struct engine_input *in, const struct http_head *head,
+                        enum invoke_pass pass) {
     struct str connection = http_head_get(head, "connection");
     for (size_t i = 0; i < head->n_headers; i++) {
         struct http_header h = head->headers[i];
@@ -58,8 +58,7 @@ void invoke_input_headers(struct engine_input *in, const struct http_head *head,
     }
 }
 
-int invoke_input_query(struct engine_input *in, struct str raw, struct arena *a,
-                       struct error *err) {
+static int add_query(struct engine_input *in, struct str raw, struct arena *a, struct error *err) {
     struct str name, value;
     int rc = 0;
     while (raw.p && (rc = url_query_next(&raw, a, &name, &value)) > 0)
@@ -71,10 +70,10 @@ int invoke_input_query(struct engine_input *in, struct str raw, struct arena *a,
 
 int invoke_input_head(struct engine_input *in, const struct http_head *head, enum invoke_pass pass,
                       struct arena *a, struct error *err) {
-    if (invoke_input_query(in, head->query, a, err) < 0)
+    if (add_query(in, head->query, a, err) < 0)
         return -1;
     engine_input_headers(in);
-    invoke_input_headers(in, head, pass);
+    add_headers(in, head, pass);
     return 0;
 }
 
@@ -94,7 +93,8 @@ static bool ends_ieq(struct str s, const char *suffix) {
     return s.len >= want.len && str_ieq(str_n(s.p + s.len - want.len, want.len), want);
 }
 
-bool invoke_is_json_type(struct str content_type) {
+/* "application/json", "application/problem+json; charset=utf-8" */
+static bool is_json_type(struct str content_type) {
     struct str type = media_type(content_type);
     return str_ieq(type, STR("application/json")) || ends_ieq(type, "+json");
 }
@@ -119,7 +119,7 @@ enum wire_body invoke_body_kind(struct str content_type, struct str body) {
     if (body.len == 0)
         return WIRE_BODY_NONE;
     bool typed = content_type.p != NULL;
-    bool json = typed ? invoke_is_json_type(content_type) : body.p[0] == '{' || body.p[0] == '[';
+    bool json = typed ? is_json_type(content_type) : body.p[0] == '{' || body.p[0] == '[';
     if (json && json_check(body, NULL) == 0)
         return WIRE_BODY_JSON;
     if ((!typed || is_text_type(content_type)) && str_is_utf8(body))

@@ -18,18 +18,12 @@ enum invoke_pass {
 /* False for kiln's own (X-Kiln-…) and for what belongs to the connection: Connection, Expect,
  * Transfer-Encoding, Upgrade, proxy headers, Content-Length. LOWER_NAME is in lower case. */
 bool invoke_header_passes(struct str lower_name, enum invoke_pass pass);
-/* Appends the headers of HEAD that pass, those that its Connection header names left out. */
-void invoke_input_headers(struct engine_input *in, const struct http_head *head,
-                          enum invoke_pass pass);
-/* Appends the pairs of a raw query (p == NULL: none): 0, or -1 ERR_INVALID. */
-int invoke_input_query(struct engine_input *in, struct str raw, struct arena *a, struct error *err);
-/* Both, of a request: 0, or -1 ERR_INVALID. Further headers may follow, then the end. */
+/* Appends the pairs of the query, then the headers that pass, those that its Connection header
+ * names left out: 0, or -1 ERR_INVALID. Further headers may follow, then the end. */
 int invoke_input_head(struct engine_input *in, const struct http_head *head, enum invoke_pass pass,
                       struct arena *a, struct error *err);
 /* engine_input_end(): 0, or -1 ERR_TOO_LARGE. */
 int invoke_input_end(struct engine_input *in, struct error *err);
-/* "application/json", "application/problem+json; charset=utf-8" */
-bool invoke_is_json_type(struct str content_type);
 /* What the function is told that BODY is. CONTENT_TYPE p == NULL: none was given.
  *   empty                                            NONE
  *   a JSON type, or none and '{' or '[': valid JSON  JSON

@@ -8,7 +8,6 @@
 
 /* CPUACCT is v1's alone (v2 counts with cpu) and limits nothing: it is never missed. */
 enum controller { CG_MEMORY, CG_CPU, CG_PIDS, CG_CPUACCT, CG_CONTROLLERS };
-extern const char *const controller_names[CG_CONTROLLERS];
 
 /* One mounted hierarchy that we use: on v2 the only one, on v1 one a controller, or fewer where
  * controllers are mounted together. */

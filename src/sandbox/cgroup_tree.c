@@ -12,7 +12,7 @@
 #include <stdio.h>
 #include <sys/stat.h>
 
-const char *const controller_names[CG_CONTROLLERS] = {"memory", "cpu", "pids", "cpuacct"};
+static const char *const controller_names[CG_CONTROLLERS] = {"memory", "cpu", "pids", "cpuacct"};
 
 bool cgroup_name_ok(const char *name, size_t max) {
     size_t n = strlen(name);

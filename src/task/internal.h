@@ -47,16 +47,12 @@ struct job {
 };
 struct job *job_new(struct builder *t);
 void job_free(struct job *j);
-/* params of the store and back. */
-void job_params(struct job *j);
-int job_from_params(struct job *j, struct error *err);
 
 /* ---- on a worker ---- */
 void job_run(struct job *j); /* run.c: the whole task, to its stored end */
 int job_save(struct job *j); /* stores the task as it is now; 0 or -1 */
 void job_log(struct job *j, const char *fmt, ...) PRINTF_LIKE(2, 3);
 void job_log_line(struct job *j, struct str line);
-void job_progress(struct job *j, const char *what); /* and saves */
 /* The upload, where S3 is configured: task.file_path is its address then. */
 int job_source_to_s3(struct job *j, struct str file, struct error *err);
 int job_push(struct job *j, struct error *err); /* push.c */
@@ -73,7 +69,6 @@ void task_remove(const char *path); /* a file, or a folder with all that is in i
 void task_remove_folder(const struct builder *t, const char *id);
 
 /* ---- tasks.c, retention.c ---- */
-void builder_add(struct job *j);                 /* J is taken; from any thread */
 void builder_retention_start(struct builder *t); /* on home */
 void builder_retention_stop(struct builder *t);
 

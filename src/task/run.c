@@ -68,7 +68,8 @@ void job_log(struct job *j, const char *fmt, ...) {
         job_log_line(j, str_n(line, (size_t)n < sizeof line ? (size_t)n : sizeof line - 1));
 }
 
-void job_progress(struct job *j, const char *what) {
+/* And saves. */
+static void job_progress(struct job *j, const char *what) {
     free(j->task.progress);
     j->task.progress = x_strdup(what);
     job_log(j, "%s", what);

@@ -42,7 +42,7 @@ void job_free(struct job *j) {
     free(j);
 }
 
-void job_params(struct job *j) {
+static void job_params(struct job *j) {
     cleanup_buf struct buf text = BUF_INIT(PARAMS_MAX);
     struct json_w w;
     json_w_init(&w, &text);
@@ -63,7 +63,7 @@ static char *member(const struct json *o, const char *name) {
     return json_get_str(o, name, JSON_NULLABLE, &s, &ignored) == 0 && s.p ? str_dup(s) : NULL;
 }
 
-int job_from_params(struct job *j, struct error *err) {
+static int job_from_params(struct job *j, struct error *err) {
     cleanup_json struct json *o = NULL;
     bool credentials = false;
     if (json_parse_object(str_of(j->task.params ? j->task.params : "{}"), &o, err) < 0 ||
@@ -128,7 +128,8 @@ static void arrive(struct loop_task *task) {
     pump(j->tasks);
 }
 
-void builder_add(struct job *j) {
+/* J is taken; from any thread. */
+static void builder_add(struct job *j) {
     atomic_fetch_add(&j->tasks->waiting, 1);
     j->task_posted = (struct loop_task){.run = arrive};
     loop_post(j->tasks->home, &j->task_posted);
