@@ -176,7 +176,7 @@ void chan_exit(int status) {
 pid_t chan_fork(void) {
     chan_end_lines();
     if (chan_flush() < 0)
-        _exit(0); /* the server is gone */
+        _exit(0);                    /* the server is gone */
     if (chan.in.len == chan.in_at) { /* the code that was loaded need not be there twice */
         buf_done(&chan.in);
         chan.in_at = 0;

@@ -20,7 +20,7 @@ static PyObject *kiln_worker; /* the Python half */
 
 static struct {
     PyObject *handler;
-    int args; /* 0, 1: event, 2: event and context */
+    int args;      /* 0, 1: event, 2: event and context */
     bool isolated; /* a process for each call; see isolate.h */
     bool exiting;  /* the handler raised SystemExit */
     int exit_status;

@@ -15,7 +15,7 @@ struct api_config {
     /* Prices of costEstimate; negative: the default (API_PRICE_…). */
     double price_gb_second, price_request;
     struct builder *builder; /* the builder; outlives the api */
-    const char *web_dir; /* web/ of the build or the installation; it need not exist */
+    const char *web_dir;     /* web/ of the build or the installation; it need not exist */
 };
 #define API_PRICE_GB_SECOND 0.0000166667
 #define API_PRICE_REQUEST   0.0000002

@@ -85,10 +85,12 @@ const struct dialect dialect_common = {
     .name = "common",
     .prefixes = PREFIXES,
     .content_type = "application/json",
-    .cors = true, /* /health and /ready are kube's as well */
+    .cors = true,         /* /health and /ready are kube's as well */
     .workspace_param = 0, /* none has one: the token's own */
     .errors = ERRORS,
     .error_body = common_error_body,
 };
 
-const struct dialect *const dialects[] = {&dialect_common, &dialect_fnservice, &dialect_kube, &dialect_runna, &dialect_blue, &dialect_iron, NULL};
+const struct dialect *const dialects[] = {
+    &dialect_common, &dialect_fnservice, &dialect_kube, &dialect_runna,
+    &dialect_blue,   &dialect_iron,      NULL};

@@ -14,7 +14,8 @@
 
 /* Nothing but what this server hands out runs in the page, and it talks to nobody else. Swagger UI
  * needs no script of its own in the page and evaluates none; it does put <style> elements and style
- * attributes there (seen in Chromium, which says what a policy stopped), and icons as data: URLs. */
+ * attributes there (seen in Chromium, which says what a policy stopped), and icons as data: URLs.
+ */
 #define POLICY                                                                                     \
     "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; "                    \
     "img-src 'self' data:; font-src 'self' data:; connect-src 'self'; base-uri 'none'; "           \

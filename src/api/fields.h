@@ -43,8 +43,8 @@ int fields_network(const struct request *r, const struct json *o, const char *me
 void fields_write_pairs(struct json_w *w, const char *member, const struct pairs *p);
 void fields_write_environment(struct json_w *w, const struct pairs *env);
 
-/* Member "code": source is text; what is not (an archive) is base64, and IS_BASE64 a member that says
- * so. CODE NULL: "". */
+/* Member "code": source is text; what is not (an archive) is base64, and IS_BASE64 a member that
+ * says so. CODE NULL: "". */
 void fields_write_code(struct json_w *w, const struct blob *code, const char *is_base64);
 
 /* Replaces *TO. */

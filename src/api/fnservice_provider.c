@@ -14,7 +14,8 @@ static const struct {
     const char *spelling; /* of the documents */
     const char *prefix;   /* of the spelling with the interpreter's own number */
     unsigned parts;       /* of that number that the spelling has */
-} RUNTIMES[] = { /* those that code is written for; images have an entry of their own */
+} RUNTIMES[] = {
+    /* those that code is written for; images have an entry of their own */
     {RUNTIME_PYTHON, "python3.9", "python", 2},
     {RUNTIME_NODE, "nodejs18", "nodejs", 1},
 };

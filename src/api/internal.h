@@ -13,7 +13,7 @@ struct api {
     char *public_url, *gateway_url;
     double price_gb_second, price_request;
     struct builder *builder;
-    struct web *web; /* what browsers are given */
+    struct web *web;                 /* what browsers are given */
     _Atomic bool interpreters_asked; /* capabilities have waited for them once */
 };
 

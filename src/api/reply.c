@@ -46,8 +46,8 @@ void request_reply(struct request *r, int status, const struct http_header *head
     size_t count = 0;
     if (r->call) {
         if (body->len > 0 && !has_content_type(headers, n))
-            all[count++] = (struct http_header){STR("Content-Type"),
-                                                str_of(r->route->dialect->content_type)};
+            all[count++] =
+                (struct http_header){STR("Content-Type"), str_of(r->route->dialect->content_type)};
         count += request_headers(r, all + count);
         for (size_t i = 0; i < n && count < REPLY_HEADERS_MAX; i++)
             all[count++] = headers[i];

@@ -290,9 +290,10 @@ int code_slot_fetch(struct core *c, struct code_slot *slot, struct error *err); 
 void code_slot_done(struct code_slot *slot);
 #define OBJECTS_SWEEP_MS  60000u
 #define OBJECTS_SWEEP_MAX 64u
-#define OBJECT_UPLOAD_US  INT64_C(3600000000) /* an upload that is not a version's by then is none \
-                                               */
-struct objects {                              /* deletes what is nobody's; on loops[0] */
+#define OBJECT_UPLOAD_US                                                                           \
+    INT64_C(3600000000) /* an upload that is not a version's by then is none                       \
+                         */
+struct objects {        /* deletes what is nobody's; on loops[0] */
     struct core *core;
     struct loop_timer timer;
     struct loop_task kick;

@@ -47,8 +47,7 @@ static int deploy_run(struct change *ch, struct store *s, struct error *err) {
                              .image = op->image ? x_strdup(op->image) : NULL};
     struct str code = str_n(op->code->bytes, op->code->len);
     if (store_version_insert(s, &op->v, upload_rest(ch, code), err) < 0 ||
-        upload_used(ch, s, &op->v, err) < 0 ||
-        store_function_update(s, op->next, err) < 0)
+        upload_used(ch, s, &op->v, err) < 0 || store_function_update(s, op->next, err) < 0)
         return -1;
     return change_event(ch, s, op->next->no, "deployed", op->number, err, "Version v%u deployed",
                         op->number);
@@ -382,7 +381,8 @@ static void code_answer(struct ask *ask, const struct error *err) {
 void core_code(struct core *c, struct loop *loop, uint32_t function_no, uint32_t version_no,
                void (*done)(void *arg, const struct error *err, struct blob *code), void *arg) {
     struct code_ask *a = x_alloc(sizeof *a);
-    a->ask = (struct ask){.core = c, .loop = loop, .read = code_read, .fetch = code_far, .answer = code_answer};
+    a->ask = (struct ask){
+        .core = c, .loop = loop, .read = code_read, .fetch = code_far, .answer = code_answer};
     a->function_no = function_no;
     a->version_no = version_no;
     a->done = done;

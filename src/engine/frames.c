@@ -82,8 +82,8 @@ static void flush(struct instance *inst) {
 
 /* ---- in ---- */
 
-#define LAST_READS_MAX    64  /* far more than a socket holds */
-#define UNASKED_FRAME_MAX MIB /* of what is no result: lines, a traceback */
+#define LAST_READS_MAX    64         /* far more than a socket holds */
+#define UNASKED_FRAME_MAX MIB        /* of what is no result: lines, a traceback */
 #define RESULT_MARGIN     (64 * KIB) /* what a result's frame has besides its body */
 
 static void broken(struct instance *inst, const char *what) {

@@ -40,7 +40,7 @@
 #define ENGINE_KEEP_RETRY_MAX   10000u
 #define ENGINE_ZYGOTE_RETRY_MS  200u /* first pause before a dead zygote starts again */
 #define ENGINE_ZYGOTE_RETRY_MAX 10000u
-#define ENGINE_EGRESS_RETRY_MS  200u /* pause before kiln-egress starts again */
+#define ENGINE_EGRESS_RETRY_MS  200u   /* pause before kiln-egress starts again */
 #define ENGINE_USAGE_MS         10000u /* how often instances that work are looked at … */
 #define ENGINE_USAGE_TURN       16u    /* … so many a turn of the loop … */
 #define ENGINE_USAGE_PAUSE_MS   2u     /* … with this pause between turns */
@@ -94,8 +94,8 @@ struct instance {
     uint32_t log_bytes;    /* kept in this call */
     uint64_t output_bytes; /* written in this call */
     bool log_cut;
-    struct list used;    /* in its loop's `used` from a call on until it was looked at */
-    uint64_t cpu_us;     /* told of */
+    struct list used; /* in its loop's `used` from a call on until it was looked at */
+    uint64_t cpu_us;  /* told of */
     int64_t memory_bytes;
     uint64_t end_cpu_us, end_peak_bytes; /* as the zygote tells at its end */
     /* why it dies */
@@ -278,7 +278,7 @@ void usage_init(struct engine_loop *el);
 void usage_done(struct engine_loop *el);
 void usage_begins(struct instance *inst); /* from here on what it uses is its function's */
 void usage_worked(struct instance *inst); /* or may have: it will be looked at */
-void usage_ended(struct instance *inst); /* its last process is gone: what is left to tell */
+void usage_ended(struct instance *inst);  /* its last process is gone: what is left to tell */
 
 /* ---- network.c ---- */
 void network_start(struct engine *e);

@@ -39,12 +39,11 @@
 #define REPLY_HEADERS_MAX_LEN 8192 /* JSON text */
 #define WORKSPACES_MAX        100000u
 #define PROJECTS_MAX          100000u
-#define EXECUTION_BODY_MAX    (1 * MIB) /* request or response kept of one call; longer ones are not \
-                                         */
-#define KV_KEY_MAX_LEN 255
-#define KV_VALUE_MAX   (1 * MIB)
-#define KV_KEYS_MAX    10000      /* of one function, in all its stores */
-#define KV_BYTES_MAX   (64 * MIB) /* keys and values of one function */
+#define EXECUTION_BODY_MAX    (1 * MIB) /* request or response kept; longer ones are not */
+#define KV_KEY_MAX_LEN        255
+#define KV_VALUE_MAX          (1 * MIB)
+#define KV_KEYS_MAX           10000      /* of one function, in all its stores */
+#define KV_BYTES_MAX          (64 * MIB) /* keys and values of one function */
 
 /* ---- enumerations; *_name() is total, *_parse() returns -1 for an unknown word ---- */
 enum function_status { FN_PENDING, FN_BUILDING, FN_READY, FN_ERROR, FN_DELETING };
@@ -254,19 +253,19 @@ struct task {
     char *workspace;
     enum task_kind kind;
     enum task_status status;
-    char *app_name;       /* or NULL */
-    char *progress;       /* what it does now, in a few words; or NULL */
-    char *error;          /* why it failed, in a sentence; or NULL */
-    char *file_path;      /* the upload: relative to the data folder, or s3://…; or NULL */
-    char *wasm_path;      /* the artefact, the same way; or NULL */
-    char *image;          /* where it was pushed, with its tag; or NULL */
-    char *params;         /* JSON: what it needs to be taken up again; never a secret; or NULL */
-    char *log;            /* or NULL */
-    uint32_t attempts;    /* times it was started */
+    char *app_name;    /* or NULL */
+    char *progress;    /* what it does now, in a few words; or NULL */
+    char *error;       /* why it failed, in a sentence; or NULL */
+    char *file_path;   /* the upload: relative to the data folder, or s3://…; or NULL */
+    char *wasm_path;   /* the artefact, the same way; or NULL */
+    char *image;       /* where it was pushed, with its tag; or NULL */
+    char *params;      /* JSON: what it needs to be taken up again; never a secret; or NULL */
+    char *log;         /* or NULL */
+    uint32_t attempts; /* times it was started */
     int64_t created_us, updated_us;
 };
-void task_done(struct task *t); /* frees the strings */
-const char *task_kind_name(enum task_kind k); /* "build|push|build-and-push|deploy" */
+void task_done(struct task *t);                   /* frees the strings */
+const char *task_kind_name(enum task_kind k);     /* "build|push|build-and-push|deploy" */
 const char *task_status_name(enum task_status s); /* "pending|running|completed|failed" */
 void task_id_make(char out[TASK_ID_LEN + 1]);
 bool task_id_is(struct str s); /* such an id, in its one spelling */

@@ -10,9 +10,9 @@
 #include "base/error.h"
 
 struct kubeconfig {
-    char *server;                               /* "https://host:6443" */
+    char *server;                  /* "https://host:6443" */
     char *token, *user, *password; /* or NULL */
-    struct buf ca, cert, key;                   /* PEM; empty: none */
+    struct buf ca, cert, key;      /* PEM; empty: none */
     bool insecure;
 };
 int kubeconfig_read(struct kubeconfig *c, const char *path, struct error *err);

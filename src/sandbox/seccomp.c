@@ -183,7 +183,8 @@ static void fill(bool containers, uint8_t verdicts[NUMBERS]) {
     name_all(verdicts, refused, ARRAY_LEN(refused), REFUSED);
     if (containers)
         name_all(verdicts, container_makers, ARRAY_LEN(container_makers), ALLOWED);
-    verdicts[SYS_clone] = containers ? ALLOWED : BY_CLONE; /* clone3 hides its flags in memory: unknown */
+    /* clone3 hides its flags in memory: unknown */
+    verdicts[SYS_clone] = containers ? ALLOWED : BY_CLONE;
     verdicts[SYS_ioctl] = BY_IOCTL;
     verdicts[SYS_personality] = BY_PERSONALITY;
     verdicts[SYS_socket] = BY_SOCKET;

@@ -5,7 +5,8 @@
 #include "store/sqlite.h"
 
 #define COLUMNS                                                                                    \
-    "invocations, errors, cold_starts, gb_us, concurrency_min, concurrency_max, busy_us, duration,"    \
+    "invocations, errors, cold_starts, gb_us, concurrency_min, concurrency_max, busy_us, "         \
+    "duration,"                                                                                    \
     " cpu_us, memory_peak_bytes, answered_errors"
 static const char GET[] = "SELECT " COLUMNS " FROM metrics WHERE function_no = ? AND minute = ?";
 static const char PUT[] = "INSERT OR REPLACE INTO metrics (function_no, minute, " COLUMNS ")"

@@ -71,7 +71,8 @@ int store_function_each(struct store *s, void (*visit)(void *arg, struct functio
                         struct error *err);
 
 /* workspaces and projects */
-int store_workspace_insert(struct store *s, struct workspace *w /* sets no; id NULL: "ws-<number>" */,
+int store_workspace_insert(struct store *s,
+                           struct workspace *w /* sets no; id NULL: "ws-<number>" */,
                            struct error *err); /* ERR_CONFLICT: the id is taken */
 /* Makes it where there is none: 1 with *RET, 0, -1. The same for projects. */
 int store_workspace_ensure(struct store *s, const char *id, int64_t at_us, struct workspace *ret,

@@ -25,8 +25,8 @@
 
 enum wire_type {
     /* server to instance */
-    WIRE_LOAD = 1, /* the function; once, first. Answered by READY or LOAD_FAILED. */
-    WIRE_CALL = 2, /* one invocation. Answered by RESULT or FAILED with the same seq. */
+    WIRE_LOAD = 1,      /* the function; once, first. Answered by READY or LOAD_FAILED. */
+    WIRE_CALL = 2,      /* one invocation. Answered by RESULT or FAILED with the same seq. */
     WIRE_KV_ANSWER = 3, /* to a KV of the same seq */
     /* instance to server */
     WIRE_HELLO = 16,       /* the generic process is warm and waits for LOAD; payload: string,

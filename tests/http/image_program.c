@@ -184,10 +184,12 @@ static int http(const char *mode) {
         fprintf(stderr, "call %d\n", call);
         if (strstr(text, "chunked"))
             printf("HTTP/1.1 201 Created\r\nTransfer-Encoding: chunked\r\nX-Call: %d\r\n\r\n"
-                   "4\r\nchun\r\n4\r\nked!\r\n0\r\n\r\n", call);
+                   "4\r\nchun\r\n4\r\nked!\r\n0\r\n\r\n",
+                   call);
         else
             printf("HTTP/1.1 202 Accepted\r\nContent-Length: %zu\r\nX-Call: %d\r\n"
-                   "Content-Type: text/plain\r\n\r\n%s%s", strlen(head) + n, call, head, text);
+                   "Content-Type: text/plain\r\n\r\n%s%s",
+                   strlen(head) + n, call, head, text);
         if (strstr(text, "stray"))
             printf("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n");
         fflush(stdout);
@@ -204,8 +206,10 @@ static int json(const char *mode) {
         if (strstr(line, "garbage"))
             printf("[1, 2, 3]\n");
         else
-            printf("{\"body\": \"call %d \\u00e9\", \"content_type\": \"text/x-call\", \"protocol\": "
-                   "{\"status_code\": 203, \"headers\": {\"X-Call\": [\"%d\"]}}}\n", call, call);
+            printf(
+                "{\"body\": \"call %d \\u00e9\", \"content_type\": \"text/x-call\", \"protocol\": "
+                "{\"status_code\": 203, \"headers\": {\"X-Call\": [\"%d\"]}}}\n",
+                call, call);
         fflush(stdout);
     }
     return 0;
@@ -216,7 +220,9 @@ int main(int argc, char **argv) {
     if (!mode)
         mode = "echo";
     setvbuf(stdout, NULL, _IOFBF, 1 << 16);
-    int r = !strcmp(mode, "http") ? http(mode) : !strcmp(mode, "json") ? json(mode) : one_call(mode);
+    int r = !strcmp(mode, "http")   ? http(mode)
+            : !strcmp(mode, "json") ? json(mode)
+                                    : one_call(mode);
     fflush(stdout);
     return r;
 }

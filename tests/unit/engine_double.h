@@ -3,8 +3,8 @@
 #define KILN_TESTS_ENGINE_DOUBLE_H
 
 /* A stand-in for libkiln_engine that runs no code: calls and builds end as the test says. A build
- * fails when the code holds "BAD" or the handler is "missing", and, by no fault of the code, where it
- * holds "GONE". Calls answer with their body. */
+ * fails when the code holds "BAD" or the handler is "missing", and, by no fault of the code, where
+ * it holds "GONE". Calls answer with their body. */
 
 #include "engine/engine.h"
 

@@ -48,8 +48,8 @@ static void wait_status(uint32_t no, enum function_status s) {
 
 static enum error_code deploy(uint32_t no, uint32_t number, const char *code, struct answer *a) {
     *a = (struct answer){0};
-    core_version_deploy(w.core, w.loops[1], &w.admin, no, number, str_of(code), NULL,
-                        got_version, a);
+    core_version_deploy(w.core, w.loops[1], &w.admin, no, number, str_of(code), NULL, got_version,
+                        a);
     world_until(&w, &a->over);
     return a->err.code;
 }
