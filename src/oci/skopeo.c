@@ -140,11 +140,13 @@ static int too_large(const struct fetch *f, struct error *err) {
                        (unsigned long long)(f->o->image_max / MIB));
 }
 
-/* As an ordinary user skopeo remembers what it saw where: below our own folder, not in $HOME. */
+/* As an ordinary user skopeo remembers what it saw where: below our own folder, not in $HOME. There
+ * it would look for credentials, too, which are those of whoever started the server. */
 static int skopeo(const struct fetch *f, const char *const *argv, uint32_t ms, size_t output_max,
                   struct buf *out, struct error *err) {
     cleanup_free char *data = x_asprintf("XDG_DATA_HOME=%s/.skopeo", f->o->dir);
-    const char *env[] = {data, NULL};
+    cleanup_free char *home = x_asprintf("HOME=%s/.skopeo", f->o->dir);
+    const char *env[] = {data, home, NULL};
     struct child_spec spec = {
         .argv = argv, .env = env, .deadline_ms = ms, .output_max = output_max};
     spec.file_bytes_max = f->o->image_max > OCI_MANIFEST_MAX ? f->o->image_max : OCI_MANIFEST_MAX;

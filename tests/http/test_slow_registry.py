@@ -12,9 +12,9 @@ import threading
 
 import pytest
 import registry as reg
-from harness import wait_for
+from harness import own, wait_for
 from test_blue_tasks import accepted, build
-from test_images import function
+from test_images import deploy, function
 
 NEEDED = [t for t in ("crun", "skopeo", "umoci", "docker-registry", "gcc") if not shutil.which(t)]
 pytestmark = pytest.mark.skipif(bool(NEEDED), reason=f"not installed: {' '.join(NEEDED)}")
@@ -140,3 +140,15 @@ def test_more_than_a_layer_was_said_to_have(start):
         thread.join()
     assert "more than 16 MiB" in done["build_log"] and "image-max" in done["build_log"], done
     assert not [f for f in os.listdir(server.data / "images") if f.startswith(".tmp")]
+
+
+def test_credentials_of_whoever_started_the_server_are_not_used(start, folder):
+    layout = reg.image(folder, "i", {"/program": reg.compiled(reg.PROGRAM)}, entrypoint=["/program"])
+    with reg.Registry("someone", "else") as registry:
+        image = registry.push(layout, "test/i:1")
+        (folder / ".docker").mkdir()
+        registry.auth_file(folder / ".docker" / "config.json")
+        own(folder)
+        server = start(env={"HOME": str(folder)})
+        done = deploy(server, server.create(CODE), image, expect="failed")
+        assert "does not let kiln read" in done["build_log"], done
