@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include "base/error.h"
 #include "image_runtime.h"
 
 /* Format "default": a container for each call. */
@@ -66,7 +67,7 @@ void once_call(const struct spec *s, const struct call *c) {
     int r = container_start(&k, s, &env);
     strings_done(&env);
     if (r < 0) {
-        answer_failed(c->seq, true, "ContainerError", strerror(-r));
+        answer_failed(c->seq, true, "ContainerError", errno_text(-r));
         return;
     }
     cleanup_buf struct buf out = BUF_INIT(IMAGE_BODY_MAX);

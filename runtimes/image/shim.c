@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include "base/error.h"
 #include "image_runtime.h"
 
 /* The instance: frames in, containers, frames out. One call at a time, all blocking: the engine
@@ -152,7 +153,7 @@ static void load(struct spec *s, struct hot *hot) {
     if (r < 0)
         load_failed("the image is not in the cache any more; the next call fetches it again");
     if (s->format != FORMAT_DEFAULT && !check && (r = hot_start(hot, s)) < 0)
-        load_failed(strerror(-r));
+        load_failed(errno_text(-r));
     send_frame(WIRE_READY, 0, 0, NULL, NULL);
 }
 

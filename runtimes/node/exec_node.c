@@ -67,7 +67,7 @@ static int ask_version(char *version, size_t size) {
 }
 
 static int node_warm(char *name, size_t name_size) {
-    char version[64];
+    char version[64] = "";
     int r = find_node();
 
     if (r < 0) {

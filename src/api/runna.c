@@ -50,7 +50,7 @@ static int no_such(const char *field, const char *what, struct str id, struct er
 }
 
 int runna_function(struct request *r, struct error *err) {
-    uint64_t no;
+    uint64_t no = 0;
     if (number(r->params[0], "function_id", UINT32_MAX, &no, err) < 0)
         return -1;
     struct function *f = no ? core_function(r->core, (uint32_t)no) : NULL;
@@ -63,6 +63,7 @@ int runna_function(struct request *r, struct error *err) {
 }
 
 static int job_no(const struct request *r, uint64_t *ret, struct error *err) {
+    *ret = 0;
     if (number(r->params[0], "id", INT64_MAX, ret, err) < 0)
         return -1;
     return *ret ? 0 : no_such("job", "Job", r->params[0], err);

@@ -212,12 +212,13 @@ static int spawn(struct run *r) {
     /* No handler of ours may run in the child on our memory. */
     (void)pthread_sigmask(SIG_BLOCK, &all, &before);
     /* posix_spawn(3) cannot ask for the parent death signal, and a fork copies the page tables. */
-    r->pid = vfork(); /* NOLINT(clang-analyzer-security.insecureAPI.vfork) */
-    if (r->pid == 0)
+    pid_t pid = vfork(); /* NOLINT(clang-analyzer-security.insecureAPI.vfork) */
+    if (pid == 0)
         child(r); /* NOLINT(clang-analyzer-unix.Vfork): it only makes system calls */
     int saved = errno;
+    r->pid = pid;
     (void)pthread_sigmask(SIG_SETMASK, &before, NULL);
-    if (r->pid < 0)
+    if (pid < 0)
         return -saved;
     int e = read_report(r);
     if (e < 0) {

@@ -79,8 +79,13 @@ int error_field(struct error *err, enum error_code code, const char *field, cons
     return -1;
 }
 
+const char *errno_text(int errnum) {
+    const char *text = strerrordesc_np(errnum);
+    return text ? text : "unknown error";
+}
+
 int error_errno(struct error *err, int neg_errno, const char *what) {
-    const char *text = strerrordesc_np(-neg_errno); /* unlike strerror(), shares no buffer */
+    const char *text = strerrordesc_np(-neg_errno);
     if (!text)
         return error_set(err, ERR_INTERNAL, "%s: error %d", what, -neg_errno);
     return error_set(err, ERR_INTERNAL, "%s: %s", what, text);

@@ -51,6 +51,8 @@ int error_set(struct error *err, enum error_code code, const char *fmt, ...) PRI
 /* The same with the name of the field or kind of thing concerned. */
 int error_field(struct error *err, enum error_code code, const char *field, const char *fmt, ...)
     PRINTF_LIKE(4, 5);
+/* What strerror(3) says, without a buffer that threads share. */
+const char *errno_text(int errnum);
 /* ERR_INTERNAL from a negative errno: "<what>: <strerror>". */
 int error_errno(struct error *err, int neg_errno, const char *what);
 /* Puts "<context>: " before the text, on the way up; returns -1. */

@@ -27,14 +27,14 @@ static int too_large(const char *path, struct error *err) {
 static int read_file(const char *path, struct buf *out, struct error *err) {
     cleanup_close int fd = open(path, O_RDONLY | O_CLOEXEC);
     if (fd < 0)
-        return error_set(err, ERR_INVALID, "cannot read %s: %s", path, strerror(errno));
+        return error_set(err, ERR_INVALID, "cannot read %s: %s", path, errno_text(errno));
     for (;;) {
         char part[65536];
         ssize_t n = read(fd, part, sizeof part);
         if (n == 0)
             return 0;
         if (n < 0)
-            return error_set(err, ERR_INVALID, "cannot read %s: %s", path, strerror(errno));
+            return error_set(err, ERR_INVALID, "cannot read %s: %s", path, errno_text(errno));
         if (buf_put(out, part, (size_t)n) < 0)
             return too_large(path, err);
     }
@@ -93,7 +93,7 @@ static int put_folder(struct buf *out, const char *path, const char *prefix, int
     int n = scandir(path, &names, wanted, alphasort);
     if (n < 0 || depth > DEPTH_MAX)
         return error_set(err, ERR_INVALID, "cannot read the folder %s: %s", path,
-                         n < 0 ? strerror(errno) : "it is nested too deep");
+                         n < 0 ? errno_text(errno) : "it is nested too deep");
     int r = 0;
     for (int i = 0; i < n; i++) {
         cleanup_free char *full = x_asprintf("%s/%s", path, names[i]->d_name);
@@ -115,7 +115,7 @@ static int put_folder(struct buf *out, const char *path, const char *prefix, int
 int archive_read(const char *path, bool *ret_folder, struct buf *out, struct error *err) {
     struct stat st;
     if (stat(path, &st) < 0)
-        return error_set(err, ERR_INVALID, "cannot read %s: %s", path, strerror(errno));
+        return error_set(err, ERR_INVALID, "cannot read %s: %s", path, errno_text(errno));
     *ret_folder = S_ISDIR(st.st_mode);
     if (!*ret_folder)
         return read_file(path, out, err);

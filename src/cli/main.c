@@ -56,7 +56,7 @@ static int become_server(char **argv, bool keep_word) {
     char **rest = keep_word ? argv : argv + 1;
     rest[0] = keep_word ? rest[0] : path;
     execv(path, rest);
-    (void)fprintf(stderr, "kiln: cannot start %s: %s\n", path, strerror(errno));
+    (void)fprintf(stderr, "kiln: cannot start %s: %s\n", path, errno_text(errno));
     return 1;
 }
 

@@ -162,7 +162,7 @@ static void apply_limits(struct instance *inst, uint64_t memory, uint32_t cpu_mi
     int r = cgroup_limits(inst->cgroup, memory, cpu_milli, e->config.pids_max);
     if (r < 0) /* fail closed */
         instance_kill(inst, ERR_UNAVAILABLE, "the limits of the instance cannot be set: %s",
-                      strerror(-r));
+                      errno_text(-r));
 }
 
 static void assigned(struct instance *inst, uint64_t memory, uint32_t cpu_milli) {
@@ -223,7 +223,7 @@ void instance_run(struct instance *inst, struct engine_call *call) {
         pool_put_back(inst->pool, call);
         instance_end(inst);
     } else if (r < 0)
-        instance_kill(inst, ERR_CRASH, "the instance does not take its call: %s", strerror(-r));
+        instance_kill(inst, ERR_CRASH, "the instance does not take its call: %s", errno_text(-r));
 }
 
 /* ---- die ---- */

@@ -60,7 +60,7 @@ static void send_load(struct instance *inst, const struct function *f,
     inst->load_sent = true;
     int r = frames_send(inst, WIRE_LOAD, 0, buf_str(b), str_n(code->bytes, code->len));
     if (r < 0)
-        instance_kill(inst, ERR_CRASH, "the instance does not take its code: %s", strerror(-r));
+        instance_kill(inst, ERR_CRASH, "the instance does not take its code: %s", errno_text(-r));
 }
 
 static void code_ready(void *arg, struct blob *code, const struct error *err) {

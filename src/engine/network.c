@@ -70,7 +70,7 @@ static void again(struct engine *e) {
         return;
     int r = start(e);
     if (r < 0)
-        log_error("egress network not started", LOG_STR("reason", strerror(-r)));
+        log_error("egress network not started", LOG_STR("reason", errno_text(-r)));
     else
         log_info("egress network up again", LOG_INT("pid", egress_pid(n->egress)));
     if (r < 0)
@@ -111,8 +111,8 @@ void network_start(struct engine *e) {
         r = start(e);
     e->spare_net = r == 0 ? ZYGOTE_NET_EGRESS : ZYGOTE_NET_NONE;
     if (r < 0)
-        log_warn("no egress network: functions have network none", LOG_STR("reason", strerror(-r)),
-                 LOG_STR("see", "kiln doctor"));
+        log_warn("no egress network: functions have network none",
+                 LOG_STR("reason", errno_text(-r)), LOG_STR("see", "kiln doctor"));
 }
 
 void network_stop(struct engine *e) {
@@ -137,7 +137,7 @@ void network_give(struct instance *inst, enum network_kind kind) {
         pthread_mutex_unlock(&e->lock);
         if (r < 0)
             log_warn("an instance has no network", LOG_STR("instance", inst->name),
-                     LOG_STR("reason", strerror(-r)));
+                     LOG_STR("reason", errno_text(-r)));
     }
     /* Without a descriptor the device is gone: that is network `none`. */
     fd_close(&inst->tap);

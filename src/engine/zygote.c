@@ -83,9 +83,9 @@ static void retry_later(struct zygote *z) {
 static void failed(struct zygote *z, const char *step, int error) {
     char text[160];
     snprintf(text, sizeof text, "the %s runtime does not start: %s: %s (see `kiln doctor`)",
-             runtime_kind_name(z->kind), step, strerror(error));
+             runtime_kind_name(z->kind), step, errno_text(error));
     log_error("zygote not started", LOG_STR("runtime", runtime_kind_name(z->kind)),
-              LOG_STR("step", step), LOG_STR("error", strerror(error)));
+              LOG_STR("step", step), LOG_STR("error", errno_text(error)));
     set_failed(z, text);
     for (size_t i = 0; i < z->engine->n_loops; i++)
         tell_link(z, i, -1, text);
@@ -108,7 +108,7 @@ static void start(struct zygote *z) {
     }
     for (size_t i = 1; i < e->n_loops; i++)
         if ((r = attach_loop(z, channel, i)) < 0)
-            log_error("zygote not attached", LOG_INT("loop", i), LOG_STR("error", strerror(-r)));
+            log_error("zygote not attached", LOG_INT("loop", i), LOG_STR("error", errno_text(-r)));
     zygote_link_open(&e->on[0].links[z->kind], channel);
 }
 

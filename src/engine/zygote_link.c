@@ -48,7 +48,7 @@ static void tell_failure(struct loop_task *task) {
     struct spawn_failure *f = container_of(task, struct spawn_failure, task);
     struct instance *inst = instance_find(f->el, f->instance);
     if (inst)
-        instance_spawn_failed(inst, strerror(f->error));
+        instance_spawn_failed(inst, errno_text(f->error));
     free(f);
 }
 
@@ -170,7 +170,7 @@ static void on_message(struct zygote_link *zl, struct zygote_msg *m, int *fds, s
         inst = instance_find(zl->el, m->instance);
         if (inst) {
             char text[200];
-            snprintf(text, sizeof text, "%s: %s", m->text, strerror((int)m->error));
+            snprintf(text, sizeof text, "%s: %s", m->text, errno_text((int)m->error));
             instance_spawn_failed(inst, text);
         }
         return;

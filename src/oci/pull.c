@@ -30,7 +30,7 @@ static int check_auth_file(const char *path, struct error *err) {
     struct stat st;
     if (stat(path, &st) < 0)
         return error_field(err, ERR_INVALID, "registry-auth", "registry-auth: %s: %s", path,
-                           strerror(errno));
+                           errno_text(errno));
     if (!S_ISREG(st.st_mode) || (st.st_mode & 077))
         return error_field(err, ERR_INVALID, "registry-auth",
                            "registry-auth: %s holds secrets and others may read it: chmod 600 it",

@@ -112,7 +112,8 @@ static int run(const struct fetch *f, struct child_spec *spec, struct child_resu
         spec->output_max = OUTPUT_MAX;
     int e = child_run(spec, r);
     if (e < 0)
-        return error_set(err, ERR_UNAVAILABLE, "%s does not run: %s", spec->argv[0], strerror(-e));
+        return error_set(err, ERR_UNAVAILABLE, "%s does not run: %s", spec->argv[0],
+                         errno_text(-e));
     if (explain_end(r, spec->argv[0], err) < 0) {
         child_result_done(r);
         return -1;

@@ -39,7 +39,7 @@ int remote_auth_read(const char *path, struct remote_auth *ret, struct error *er
     char line[2 * REMOTE_SECRET_MAX] = "";
     FILE *f = fopen(path, "re");
     if (!f)
-        return error_set(err, ERR_INVALID, "cannot read %s: %s", path, strerror(errno));
+        return error_set(err, ERR_INVALID, "cannot read %s: %s", path, errno_text(errno));
     setvbuf(f, NULL, _IONBF, 0); /* no copy that stays behind */
     if (!fgets(line, sizeof line, f))
         line[0] = 0;

@@ -50,7 +50,7 @@ static int read_file(const char *path, struct buf *out, struct error *err) {
             out->len += (size_t)n;
     }
     wipe_buf(out);
-    return error_set(err, ERR_INVALID, "cannot read %s: %s", path, strerror(-r));
+    return error_set(err, ERR_INVALID, "cannot read %s: %s", path, errno_text(-r));
 }
 
 /* ---- a kubeconfig ---- */

@@ -92,22 +92,23 @@ static void hash_header(struct str body, char *out) {
         out += sprintf(out, "%02x", hash[i]);
 }
 
-static int one(struct s3 *s, struct remote_request *req, const char *key, int ok, int ok_too,
-               struct remote_reply *ret, struct error *err) {
+static int one(struct s3 *s, const struct remote_request *asked, const char *key, int ok,
+               int ok_too, struct remote_reply *ret, struct error *err) {
     cleanup_buf struct buf path = BUF_INIT(REMOTE_URL_MAX);
+    struct remote_request req = *asked;
     struct remote *r;
     if (buf_printf(&path, "/%s/", s->bucket) < 0 || strlen(key) > S3_KEY_MAX ||
         remote_escape(&path, str_of(key), true) < 0)
         return error_set(err, ERR_INTERNAL, "a key of S3 is too long");
     char hash[sizeof HASH_HEADER + 2 * SHA256_DIGEST_LENGTH];
     const char *headers[] = {hash, "Content-Type: application/octet-stream"};
-    hash_header(req->body, hash);
-    req->headers = headers;
-    req->n_headers = req->body.p ? 2 : 1;
+    hash_header(req.body, hash);
+    req.headers = headers;
+    req.n_headers = req.body.p ? 2 : 1;
     if (open_remote(s, &r, err) < 0)
         return -1;
-    req->path = buf_cstr(&path);
-    int rc = remote_do(r, req, ret, err);
+    req.path = buf_cstr(&path);
+    int rc = remote_do(r, &req, ret, err);
     if (rc == 0 && ret->status != ok && ret->status != ok_too) {
         rc = refused(r, ret, err);
         remote_reply_done(ret);
@@ -118,7 +119,7 @@ static int one(struct s3 *s, struct remote_request *req, const char *key, int ok
 
 int s3_put(struct s3 *s, const char *key, struct str bytes, struct error *err) {
     struct remote_request req = {.method = "PUT", .body = bytes};
-    struct remote_reply reply;
+    struct remote_reply reply = {0};
     if (one(s, &req, key, 200, 204, &reply, err) < 0)
         return -1;
     remote_reply_done(&reply);
@@ -127,7 +128,7 @@ int s3_put(struct s3 *s, const char *key, struct str bytes, struct error *err) {
 
 int s3_get(struct s3 *s, const char *key, struct buf *ret, struct error *err) {
     struct remote_request req = {.method = "GET", .reply_max = ret->max};
-    struct remote_reply reply;
+    struct remote_reply reply = {0};
     if (one(s, &req, key, 200, 404, &reply, err) < 0)
         return -1;
     int rc = 0;
@@ -141,7 +142,7 @@ int s3_get(struct s3 *s, const char *key, struct buf *ret, struct error *err) {
 
 int s3_delete(struct s3 *s, const char *key, struct error *err) {
     struct remote_request req = {.method = "DELETE"};
-    struct remote_reply reply;
+    struct remote_reply reply = {0};
     if (one(s, &req, key, 204, 200, &reply, err) < 0)
         return -1;
     remote_reply_done(&reply);

@@ -49,7 +49,7 @@ static int make_folders(const char *path, struct error *err) {
         *c = 0;
         if (mkdir(copy, 0700) < 0 && errno != EEXIST)
             return error_set(err, ERR_INVALID, "cannot make the data folder %s: %s", copy,
-                             strerror(errno));
+                             errno_text(errno));
         *c = kept;
         if (!kept)
             return 0;
@@ -78,7 +78,7 @@ int paths_find(struct paths *p, const char *data, struct error *err) {
         return error_set(err, ERR_INVALID, "--data %s is not a folder", data);
     if (access(p->data, R_OK | W_OK | X_OK) < 0)
         return error_set(err, ERR_INVALID, "the data folder %s cannot be written: %s", p->data,
-                         strerror(errno));
+                         errno_text(errno));
     p->images = x_asprintf("%s/images", p->data);
     name_of(p->data, p->id);
     return 0;

@@ -304,13 +304,13 @@ static int read_line(struct settings *s, struct str line, const char *where, str
 static int read_file(struct settings *s, const char *path, struct error *err) {
     FILE *f = fopen(path, "re");
     if (!f)
-        return error_set(err, ERR_INVALID, "cannot read --config %s: %s", path, strerror(errno));
+        return error_set(err, ERR_INVALID, "cannot read --config %s: %s", path, errno_text(errno));
     cleanup_free char *text = x_alloc(CONFIG_FILE_MAX + 1);
     size_t n = fread(text, 1, CONFIG_FILE_MAX + 1, f);
     int failed = ferror(f) ? errno : 0; /* a folder opens, and then cannot be read */
     (void)fclose(f);
     if (failed)
-        return error_set(err, ERR_INVALID, "cannot read --config %s: %s", path, strerror(failed));
+        return error_set(err, ERR_INVALID, "cannot read --config %s: %s", path, errno_text(failed));
     if (n > CONFIG_FILE_MAX)
         return error_set(err, ERR_INVALID, "--config %s is larger than %zu bytes", path,
                          CONFIG_FILE_MAX);
