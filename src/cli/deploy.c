@@ -182,10 +182,9 @@ static void pause_ms(long ms) {
 static int show_failure(const char *id, const char *version, struct error *err) {
     cleanup_free char *path = x_asprintf("/%s/versions/%s", id, version);
     cleanup_json struct json *v = NULL;
-    struct str log = STR("");
     if (client_call("GET", path, NULL, &v, err) < 0)
         return -1;
-    log = member_str(v, "build_log", "");
+    struct str log = member_str(v, "build_log", "");
     progress_end();
     (void)fprintf(stderr, "%.*s", STR_ARG(log));
     return error_set(err, ERR_BUILD_FAILED, "the build failed: its log stands above");
@@ -255,9 +254,14 @@ static int first_version(const struct options *o, const struct source *s, char *
 /* An image: its build goes on when the function is there. */
 static int first_image(const struct options *o, const struct source *s, char **ret_id,
                        struct error *err) {
-    if (image_create(o, s->name, err) < 0 || function_find(o, s->name, ret_id, err) < 0 ||
-        configure(o, s, *ret_id, err) < 0)
+    if (image_create(o, s->name, err) < 0 || function_find(o, s->name, ret_id, err) < 0)
         return -1;
+    if (configure(o, s, *ret_id, err) < 0) { /* nothing half made */
+        cleanup_free char *path = x_asprintf("/%s", *ret_id);
+        struct error ignored;
+        (void)client_call("DELETE", path, NULL, NULL, &ignored);
+        return -1;
+    }
     cleanup_free char *version = newest_version(*ret_id, err);
     return version ? finish_version(*ret_id, version, err) : -1;
 }

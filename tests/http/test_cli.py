@@ -137,7 +137,8 @@ def test_deploy_an_image(server, tmp_path):
     (["--image", "example.com/a:1"], "missing"), (["--image", "example.com/a:1", "a/b"], "a/b"),
     (["--image", "example.com/a:1", "a", "--name", "b"], "--name"),
     (["--image", "NOT A REFERENCE", "a"], "image"), (["--format", "http", "a.py"], "--image"),
-    (["--image", "example.com/a:1", "a", "--format", "xml"], "json")])
+    (["--image", "example.com/a:1", "a", "--format", "xml"], "json"),
+    (["--image", "example.com/a:1", "a", "--memory", "lots"], "memory")])
 def test_bad_images(server, args, says):
     done = server.cli("deploy", *args, check=False)
     assert (done.returncode, done.stdout) == (2, ""), done
