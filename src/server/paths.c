@@ -35,7 +35,9 @@ static int find_lib(struct paths *p, struct error *err) {
 char *paths_web(void) {
     struct paths p = {0};
     struct error ignored;
-    char *web = find_lib(&p, &ignored) == 0 ? TAKE_PTR(p.web) : NULL;
+    char *web = NULL;
+    if (find_lib(&p, &ignored) == 0)
+        web = TAKE_PTR(p.web);
     paths_done(&p);
     return web;
 }
