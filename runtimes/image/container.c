@@ -105,7 +105,6 @@ static bool range_is_mapped(void) {
     char text[128];
     unsigned inside, outside, n;
     int r = file_read(AT_FDCWD, "/proc/self/uid_map", text, sizeof(text));
-    /* NOLINTNEXTLINE(cert-err34-c): the kernel's own numbers */
     return r > 0 && sscanf(text, "%u %u %u", &inside, &outside, &n) == 3 && n >= SANDBOX_IDS;
 }
 

@@ -5,7 +5,6 @@
 #include "api/iron.h"
 #include "api/dialects.h"
 #include "api/fields.h"
-#include "json/scan.h"
 #include <errno.h>
 #include <stdio.h>
 
@@ -201,46 +200,6 @@ int iron_read_config(const struct json *o, bool remove, struct pairs *to, struct
         return iron_invalid_json(err);
     struct error why;
     return check_env(to, &why) < 0 ? iron_fail(err, ERR_INVALID, "Invalid config", why.text) : 0;
-}
-
-/* ---- reply headers ---- */
-
-/* The first string in ARRAY, compact JSON of ours: without its quotes, still escaped. */
-static struct str first_string(struct str array) {
-    if (array.len < 4 || array.p[1] != '"')
-        return STR_NULL;
-    size_t end = 2;
-    while (end < array.len && array.p[end] != '"')
-        end += array.p[end] == '\\' ? 2 : 1;
-    return str_n(array.p + 2, end - 2);
-}
-
-/* What was written by iron_routes.c, read_headers(): no escapes but those of '"' and '\\'. */
-static struct str without_escapes(struct str s, struct arena *a) {
-    if (!memchr(s.p, '\\', s.len))
-        return s;
-    char *out = arena_alloc(a, s.len);
-    size_t n = 0;
-    for (size_t i = 0; out && i < s.len; i++) {
-        i += s.p[i] == '\\' && i + 1 < s.len;
-        out[n++] = s.p[i];
-    }
-    return str_n(out, n);
-}
-
-size_t iron_reply_headers(const struct function *f, struct arena *a, struct http_header *out,
-                          size_t max) {
-    struct json_members it;
-    struct json_member m;
-    size_t n = 0;
-    if (!f->reply_headers || json_members_open(&it, str_of(f->reply_headers)) < 0)
-        return 0;
-    while (n < max && json_members_next(&it, &m) > 0) {
-        struct str value = first_string(m.value);
-        if (value.p)
-            out[n++] = (struct http_header){m.key, without_escapes(value, a)};
-    }
-    return n;
 }
 
 /* ---- merging ---- */

@@ -44,6 +44,8 @@ void iron_write_config(struct json_w *w, const struct request *r, const struct p
 /* Merges O's member "config" into TO; with REMOVE an empty value takes its name away. */
 int iron_read_config(const struct json *o, bool remove, struct pairs *to, struct error *err);
 
+/* Merges O's member "headers" into F's reply headers; an empty list takes a name away. */
+int iron_read_headers(const struct json *o, struct function *f, struct error *err);
 /* First value of each of F's reply headers: at most MAX; they live in F or in A. */
 size_t iron_reply_headers(const struct function *f, struct arena *a, struct http_header *out,
                           size_t max);

@@ -223,8 +223,10 @@ static void write_metrics(struct json_w *w, const struct core_metrics *m) {
     jw_end_object(w);
     jw_double_member(w, "success_rate", percent);
     write_unit(w, "avg_execution_time", round_up(m->avg_us, 1000), "ms");
-    write_unit(w, "cpu_usage", running_us ? (100 * m->cpu_us + running_us / 2) / running_us : 0,
-               "%");
+    uint64_t cpu = 0;
+    if (running_us) /* NOLINTNEXTLINE(clang-analyzer-core.UndefinedBinaryOperatorResult) */
+        cpu = (100 * m->cpu_us + running_us / 2) / running_us;
+    write_unit(w, "cpu_usage", cpu, "%");
     write_unit(w, "memory_usage", round_up(memory, MIB), "MB");
     jw_end_object(w);
 }

@@ -52,7 +52,7 @@ static int become_server(char **argv, bool keep_word) {
         n = 0;
     path[n] = 0;
     char *slash = strrchr(path, '/');
-    strcpy(slash ? slash + 1 : path, "kiln-server");
+    memcpy(slash ? slash + 1 : path, "kiln-server", sizeof "kiln-server");
     char **rest = keep_word ? argv : argv + 1;
     rest[0] = keep_word ? rest[0] : path;
     execv(path, rest);

@@ -317,6 +317,7 @@ static void describe_exit(struct instance *inst, int status, bool known) {
                  what);
     else if (WIFSIGNALED(status))
         snprintf(inst->kill_text, sizeof inst->kill_text, "%s was killed by signal %d (%s)", what,
+                 /* NOLINTNEXTLINE(concurrency-mt-unsafe): a buffer a thread in glibc 2.32 and up */
                  WTERMSIG(status), strsignal(WTERMSIG(status)));
     else
         snprintf(inst->kill_text, sizeof inst->kill_text, "%s exited with status %d", what,

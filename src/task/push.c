@@ -24,7 +24,7 @@ static struct str without_scheme(struct str s) {
     for (size_t i = 0; i < ARRAY_LEN(schemes); i++)
         if (str_starts(s, str_of(schemes[i])))
             s = str_n(s.p + strlen(schemes[i]), s.len - strlen(schemes[i]));
-    while (s.len && s.p[s.len - 1] == '/')
+    while (s.len && s.p[s.len - 1] == '/') /* NOLINT(clang-analyzer-core.NullDereference) */
         s.len--;
     return s;
 }

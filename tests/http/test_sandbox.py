@@ -34,7 +34,7 @@ def run(server, code, language=None, body=None, name="f", **more):
 
 # ---- files ----
 
-SECRETS = ["/etc/shadow", "/etc/sudoers", "/root", "/home", "/work", "/var", "/srv", "/mnt", "/boot",
+SECRETS = ["/etc/shadow", "/etc/sudoers", "/root", "/home", "/var", "/srv", "/mnt", "/boot",
            "/sys/fs/cgroup", "/sys/kernel", "/run", "/proc/kcore", "/proc/keys", "/dev/mem", "/dev/kmsg",
            "/dev/sda", "/dev/vda", "/dev/net/tun", "/dev/shm/../../root", "/proc/1/root/root",
            "/proc/self/root/etc/shadow", "/proc/sysrq-trigger", "/var/run/docker.sock"]
