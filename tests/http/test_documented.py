@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What docs/ says and no other test holds to."""
 
+import re
 import subprocess
 
 import harness
@@ -69,3 +70,32 @@ def test_the_page_of_settings_is_what_the_program_says():
     said = subprocess.run([str(harness.KILN), "serve", "--help"], capture_output=True, text=True,
                           timeout=harness.PATIENCE_S, check=True).stdout
     assert f"$ kiln serve --help\n{said}```" in page, "copy `kiln serve --help` into docs/operations.md"
+
+
+# ---- pages that repeat what stands elsewhere ----
+
+DOCS = harness.ROOT / "docs"
+
+
+def test_the_settings_are_those_of_the_help():
+    said = subprocess.run([str(harness.KILN), "serve", "--help"], capture_output=True, text=True,
+                          timeout=60, check=True).stdout
+    assert said in (DOCS / "operations.md").read_text()
+
+
+def test_every_limit_that_is_named_is_one():
+    named = set(re.findall(r"\b[A-Z][A-Z0-9]*_[A-Z0-9_]*[A-Z0-9]\b",
+                           (DOCS / "limits.md").read_text())) - {"KILN_PULL"}
+    sources = "".join(p.read_text() for folder in ("src", "runtimes")
+                      for p in (harness.ROOT / folder).rglob("*.[ch]"))
+    assert named > {"CODE_MAX", "NAME_MAX_LEN"}
+    assert [n for n in sorted(named) if n not in sources] == []
+
+
+def test_every_page_is_in_the_index_and_every_link_leads_somewhere():
+    index = (DOCS / "README.md").read_text()
+    for page in [harness.ROOT / "README.md", harness.ROOT / "ARCHITECTURE.md", *DOCS.rglob("*.md")]:
+        if page.parent == DOCS and page.name != "README.md":
+            assert f"({page.name})" in index, page
+        for link in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text()):
+            assert (page.parent / link).exists(), (page, link)
