@@ -302,7 +302,7 @@ bool event_from_call(struct str payload, struct call *ret) {
     e->raw_body = PyBytes_FromStringAndSize(body.p, (Py_ssize_t)body.len);
     PyObject *value = e->raw_body ? body_value(kind, e->raw_body) : NULL;
     PyObject *const values[] = {Py_XNewRef(value), headers, text_of(method), text_of(path), query};
-    ok = set_keys(self, values) == 0 && e->context;
+    ok = set_keys(self, values) == 0 && e->context && value;
     if (ok) {
         ret->context = Py_NewRef(e->context);
         ret->event = Py_NewRef(ret->plain ? value : self);

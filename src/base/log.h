@@ -24,8 +24,12 @@ struct log_field {
 
 void log_setup(enum log_level least, enum log_format format);
 void log_emit(enum log_level level, const char *event, const struct log_field *fields);
+#ifdef __cppcheck__ /* knows no __VA_OPT__; tools/lint.py defines it */
+#define LOG_AT(level, event, ...) log_emit(level, event, NULL)
+#else
 #define LOG_AT(level, event, ...)                                                                  \
     log_emit(level, event, (const struct log_field[]){__VA_ARGS__ __VA_OPT__(, ){0}})
+#endif
 /* EVENT says what happened in a few words ("listening", "instance killed"). */
 #define log_debug(event, ...) LOG_AT(LOG_LEVEL_DEBUG, event, __VA_ARGS__)
 #define log_info(event, ...)  LOG_AT(LOG_LEVEL_INFO, event, __VA_ARGS__)

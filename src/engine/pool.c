@@ -31,9 +31,10 @@ static uint64_t bit_of(const struct pool *p) {
 
 struct pool *pool_of(struct engine_loop *el, struct deployment *d) {
     struct pool **slot = &d->shared->pools[el->index];
-    if (*slot)
-        return *slot;
-    struct pool *p = x_alloc(sizeof *p);
+    struct pool *p = *slot;
+    if (p)
+        return p;
+    p = x_alloc(sizeof *p);
     p->el = el;
     p->deployment = deployment_ref(d);
     list_init(&p->waiting);

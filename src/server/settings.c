@@ -88,6 +88,8 @@ static const struct setting table[] = {
     {"drain-timeout", KIND_TIME, AT(drain_ms), "30s", 0, 3600000, "TIME",
      "on SIGTERM running calls have so long"},
 
+    {"registries", KIND_TEXT, AT(registries), NULL, 0, 0, "HOSTS",
+     "registries that images come from and go to, by comma; without it: all"},
     {"registry-auth", KIND_TEXT, AT(registry_auth), NULL, 0, 0, "FILE",
      "credentials for image registries, as in docker's config.json; mode 0600"},
     {"image-max", KIND_SIZE, AT(image_max), "2Gi", MIB, 1024 * GIB, "SIZE",
