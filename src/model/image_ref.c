@@ -148,10 +148,23 @@ bool image_ref_is_loopback(const struct image_ref *r) {
     char *colon = strrchr(host, ':');
     if (colon && host[0] != '[')
         *colon = 0;
-    if (strcmp(host, "localhost") == 0 || strncmp(host, "[::1]", 5) == 0)
+    if (strcmp(host, "localhost") == 0 || strcmp(host, "[::1]") == 0 ||
+        strncmp(host, "[::1]:", 6) == 0)
         return true;
     unsigned a, b, c, d;
     char rest;
     return sscanf(host, "%u.%u.%u.%u%c", &a, &b, &c, &d, &rest) == 4 && a == 127 && b < 256 &&
            c < 256 && d < 256;
+}
+
+int image_ref_allowed(const struct image_ref *r, const char *hosts, struct error *err) {
+    struct str rest = str_of(hosts);
+    while (rest.p)
+        if (str_is(str_trim(str_cut(&rest, ',')), r->host))
+            return 0;
+    if (!hosts)
+        return 0;
+    return error_field(
+        err, ERR_FORBIDDEN, "image",
+        "images of %s are not used here: the setting registries names those that are", r->host);
 }

@@ -35,6 +35,9 @@ const char *image_ref_text(const struct image_ref *r, char out[IMAGE_REF_TEXT_MA
 /* Is the registry on this machine itself (127.0.0.0/8, ::1, localhost)? Such a one may speak plain
  * HTTP. */
 bool image_ref_is_loopback(const struct image_ref *r);
+/* Is its host one of HOSTS ("docker.io,registry.example.com:5000"; NULL: all are)? ERR_FORBIDDEN.
+ */
+int image_ref_allowed(const struct image_ref *r, const char *hosts, struct error *err);
 bool image_digest_check(struct str s); /* "sha256:" and 64 small hex digits */
 
 #endif

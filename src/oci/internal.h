@@ -16,7 +16,7 @@ struct cached_image {
     uint64_t used_ns;
 };
 struct oci {
-    char *dir, *lib_dir, *auth_file, *no_auth_file;
+    char *dir, *lib_dir, *auth_file, *no_auth_file, *registries;
     uint32_t uid_base;
     uint64_t image_max, cache_max;
     pthread_mutex_t lock;

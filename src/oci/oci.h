@@ -35,12 +35,13 @@
 #define OCI_GIDS_MAX     64
 
 struct oci_config {
-    const char *dir;       /* made where it is not there; its parent is */
-    const char *lib_dir;   /* kiln-unpack stands here */
-    const char *auth_file; /* docker's config.json form, 0600; or NULL */
-    uint32_t uid_base;     /* as root: ids of an image begin here; 0: all are ours */
-    uint64_t image_max;    /* bytes of one image, unpacked */
-    uint64_t cache_max;    /* bytes of all */
+    const char *dir;        /* made where it is not there; its parent is */
+    const char *lib_dir;    /* kiln-unpack stands here */
+    const char *auth_file;  /* docker's config.json form, 0600; or NULL */
+    const char *registries; /* hosts that images may come from, by comma; NULL: all */
+    uint32_t uid_base;      /* as root: ids of an image begin here; 0: all are ours */
+    uint64_t image_max;     /* bytes of one image, unpacked */
+    uint64_t cache_max;     /* bytes of all */
 };
 struct oci;
 /* Makes the folder, clears away what was begun, learns what is there. ERR_INVALID about a file of

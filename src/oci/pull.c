@@ -45,6 +45,7 @@ int oci_new(const struct oci_config *config, struct oci **ret, struct error *err
     o->dir = x_strdup(config->dir);
     o->lib_dir = x_strdup(config->lib_dir);
     o->auth_file = config->auth_file ? x_strdup(config->auth_file) : NULL;
+    o->registries = config->registries ? x_strdup(config->registries) : NULL;
     o->uid_base = config->uid_base;
     o->image_max = config->image_max;
     o->cache_max = config->cache_max;
@@ -69,6 +70,7 @@ void oci_free(struct oci *o) {
     free(o->dir);
     free(o->lib_dir);
     free(o->auth_file);
+    free(o->registries);
     free(o->no_auth_file);
     free(o);
 }
@@ -280,6 +282,8 @@ int oci_pull(struct oci *o, const struct oci_pull *p, struct oci_image *ret, str
         (void)snprintf(f.ref.digest, sizeof f.ref.digest, "%s", p->digest);
     if (p->digest && oci_has(o, p->digest))
         return result(&f, ret, err);
+    if (image_ref_allowed(&f.ref, o->registries, err) < 0)
+        return -1;
     if (!oci_available(why))
         return error_field(err, ERR_UNAVAILABLE, "image", "%s", why);
     say(p, "image %s", image_ref_text(&f.ref, text));

@@ -24,9 +24,7 @@ static char *const environment[] = {"PATH=/usr/local/bin:/usr/bin:/bin", "HOME=/
 
 static NORETURN void fail(int report_fd, const char *step) {
     struct zygote_report report = {.error = errno};
-    for (size_t i = 0; i < sizeof(report.step) - 1 && step[i]; i++)
-        /* cppcheck-suppress [arrayIndexOutOfBounds,arrayIndexOutOfBoundsCond] */
-        report.step[i] = step[i];
+    memcpy(report.step, step, strnlen(step, sizeof(report.step) - 1));
     (void)!write(report_fd, &report, sizeof(report));
     _exit(127);
 }

@@ -50,7 +50,7 @@ int backends_open(const struct settings *s, struct backends *ret, struct error *
         r = open_prometheus(s, ret, err);
     if (r == 0 && s->s3_url && *s->s3_url)
         r = open_s3(s, ret, err);
-    /* Not for the environment of what is started later, nor for /proc/<pid>/environ. */
+    /* Not for the environment of what is started later. */
     /* NOLINTBEGIN(concurrency-mt-unsafe): nobody else reads it by then */
     (void)unsetenv("AWS_SECRET_ACCESS_KEY");
     (void)unsetenv("AWS_ACCESS_KEY_ID");

@@ -233,6 +233,7 @@ static int open_images(struct server *sv, struct error *err) {
     struct oci_config config = {.dir = sv->paths.images,
                                 .lib_dir = sv->paths.lib,
                                 .auth_file = s->registry_auth,
+                                .registries = s->registries,
                                 .uid_base = range ? (uint32_t)s->uid_base : 0,
                                 .image_max = s->image_max,
                                 .cache_max = s->image_cache_max};
@@ -326,6 +327,7 @@ static int start_builder(struct server *sv, struct error *err) {
         .keep_age_s = s->task_age_ms / MS_PER_S,
         .keep_count = (uint32_t)s->task_keep,
         .registry_auth = s->registry_auth,
+        .registries = s->registries,
         .s3 = sv->backends.s3,
         .s3_bucket = s->s3_bucket,
         .kubeconfig = s->kubeconfig,

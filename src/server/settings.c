@@ -201,7 +201,7 @@ static void show(const struct setting *st, uint64_t v, char *out, size_t size) {
 /* Digits, with a point or none: what strtod() knows besides (inf, nan, hexadecimal) is no price. */
 static int set_price(const struct setting *st, struct str value, const char *where, double *ret,
                      struct error *err) {
-    char text[32], *end = text;
+    char text[32] = "", *end = text;
     double price = -1;
     if (value.len && value.len < sizeof text) {
         memcpy(text, value.p, value.len);

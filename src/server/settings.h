@@ -27,7 +27,7 @@ struct settings {
     uint64_t work_threads, work_queue;
     uint64_t tasks_running_max, push_ms, task_age_ms, task_keep;
     char *kubeconfig;
-    char *registry_auth;
+    char *registries, *registry_auth;
     uint64_t image_max, image_cache_max;
 };
 

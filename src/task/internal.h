@@ -18,7 +18,7 @@ struct builder {
     struct builder_config config;
     char *s3_bucket;
     char *artifacts; /* DATA/artifacts */
-    char *kubeconfig, *registry_auth;
+    char *kubeconfig, *registry_auth, *registries;
     struct loop *home; /* loops[0]: what follows belongs to it */
     struct list queue; /* job.link */
     uint32_t running;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Images into registries, by skopeo. A password reaches it in a file of mode 0600 that lives as
- * long as the child: argv is everybody's to read. */
+/* Images into registries, by skopeo. A password reaches it on its standard input: argv is
+ * everybody's to read. */
 
 #include "task/internal.h"
 
@@ -234,6 +234,7 @@ int job_push(struct job *j, struct error *err) {
     cleanup_free char *scratch = task_path(j->tasks, j->task.id, "push");
     if (reference(str_of(j->registry), str_of(j->tag), j->task.app_name, j->task.id, &ref, err) <
             0 ||
+        image_ref_allowed(&ref, j->tasks->registries, err) < 0 ||
         task_make_folder(j->tasks, j->task.id, err) < 0 || find_source(j, &source, err) < 0)
         return -1;
     job_log(j, "to %s", image_ref_text(&ref, text));

@@ -42,6 +42,7 @@ struct builder_config {
     uint32_t push_ms;          /* a push may take so long */
     uint64_t keep_age_s;       /* ended tasks and what they made */
     uint32_t keep_count;       /* and at most so many of a workspace */
+    const char *registries;    /* hosts that a push may go to, by comma; NULL: all */
     const char *registry_auth; /* or NULL: a file of credentials (containers-auth.json(5)), used
                                 * where a push has none of its own */
     struct s3 *s3;             /* or NULL; what is made is put there too */

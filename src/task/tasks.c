@@ -364,6 +364,7 @@ int builder_new(const struct builder_config *config, struct builder **ret, struc
     t->artifacts = x_asprintf("%s/artifacts", config->data_dir);
     t->kubeconfig = config->kubeconfig ? x_strdup(config->kubeconfig) : NULL;
     t->registry_auth = config->registry_auth ? x_strdup(config->registry_auth) : NULL;
+    t->registries = config->registries ? x_strdup(config->registries) : NULL;
     t->s3_bucket = config->s3_bucket ? x_strdup(config->s3_bucket) : NULL;
     t->home = config->loops[0];
     list_init(&t->queue);
@@ -434,5 +435,6 @@ void builder_free(struct builder *t) {
     free(t->kubeconfig);
     free(t->s3_bucket);
     free(t->registry_auth);
+    free(t->registries);
     free(t);
 }

@@ -330,6 +330,15 @@ def test_push_to_nowhere(server):
         **PUSH, "username": "a:b", "password": "x", "app_dir": t["task_id"]}), 400, "VALIDATION_ERROR")
 
 
+def test_push_to_a_registry_that_is_not_used(start):
+    server = start("--registries", "registry.example.com")
+    t = completed(server, build(server))
+    task = server.call("POST", "/api/v1/push", {
+        **PUSH, "registry_url": "127.0.0.1:1/team/app", "app_dir": t["task_id"]}).json["task_id"]
+    end = ended(server, task)
+    assert end["status"] == "failed" and "are not used here" in end["error"], end
+
+
 # ---- tasks ----------------------------------------------------------------------------------------
 
 

@@ -309,6 +309,13 @@ def test_no_registry(server):
     assert f"the registry {closed} cannot be reached" in said and "connection refused" in said
 
 
+def test_registries_that_are_not_used(start):
+    server = start("--registries", "registry.example.com,docker.io")
+    closed = f"127.0.0.1:{reg.free_port()}"
+    said = log_of_failure(server, f"{closed}/a/b:1")
+    assert f"images of {closed} are not used here" in said and "setting registries" in said
+
+
 @pytest.mark.parametrize("image", ["", "UPPER/case", "a b", "a:", "x@sha256:12", "-x/y", "a/../b",
                                    "x" * 600, "127.0.0.1:1/a//b", "a:tag:tag", "http://a/b"])
 def test_what_is_no_reference(server, image):

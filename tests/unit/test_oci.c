@@ -71,6 +71,19 @@ static void test_loopback(void **state UNUSED) {
     }
 }
 
+static void test_allowed(void **state UNUSED) {
+    struct image_ref r;
+    struct error err;
+    assert_int_equal(image_ref_parse(STR("x.io:5000/a"), &r, &err), 0);
+    assert_int_equal(image_ref_allowed(&r, NULL, &err), 0);
+    assert_int_equal(image_ref_allowed(&r, "docker.io, x.io:5000", &err), 0);
+    static const char *const OTHERS[] = {"", "x.io", "docker.io", "ax.io:5000,x.io:500", ","};
+    for (size_t i = 0; i < ARRAY_LEN(OTHERS); i++) {
+        assert_int_equal(image_ref_allowed(&r, OTHERS[i], &err), -1);
+        assert_int_equal(err.code, ERR_FORBIDDEN);
+    }
+}
+
 /* ---- manifests ---- */
 
 static int parse(const char *text, struct manifest *m) {
@@ -258,11 +271,12 @@ static void test_bad_sizes(void **state UNUSED) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_references),    cmocka_unit_test(test_no_references),
-        cmocka_unit_test(test_loopback),      cmocka_unit_test(test_manifests),
-        cmocka_unit_test(test_bad_manifests), cmocka_unit_test(test_specs),
-        cmocka_unit_test(test_layers),        cmocka_unit_test(test_bombs),
-        cmocka_unit_test(test_sparse),        cmocka_unit_test(test_bad_sizes),
+        cmocka_unit_test(test_references), cmocka_unit_test(test_no_references),
+        cmocka_unit_test(test_loopback),   cmocka_unit_test(test_allowed),
+        cmocka_unit_test(test_manifests),  cmocka_unit_test(test_bad_manifests),
+        cmocka_unit_test(test_specs),      cmocka_unit_test(test_layers),
+        cmocka_unit_test(test_bombs),      cmocka_unit_test(test_sparse),
+        cmocka_unit_test(test_bad_sizes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
