@@ -138,6 +138,7 @@ static int to_buf(void *arg, unsigned char *p, size_t n) {
 static bool plain_is_safe(struct str s) {
     static const char *const words[] = {"true", "false", "yes", "no", "on", "off",
                                         "null", "nan",   "inf", "y",  "n"};
+    /* NOLINTNEXTLINE(clang-analyzer-core.NullDereference): not empty */
     if (s.len == 0 || !((s.p[0] >= 'a' && s.p[0] <= 'z') || (s.p[0] >= 'A' && s.p[0] <= 'Z')))
         return false;
     for (size_t i = 0; i < ARRAY_LEN(words); i++)
