@@ -122,6 +122,9 @@ void call_account(struct core_loop *cl, struct core_fn *fn, const struct deploym
         atomic_fetch_add_explicit(&t->errors, 1, memory_order_relaxed);
     if (v->cold)
         atomic_fetch_add_explicit(&t->cold_starts, 1, memory_order_relaxed);
+    if (v->version_number &&
+        atomic_load_explicit(&fn->invoked, memory_order_relaxed) != v->version_number)
+        event_invoked(cl, fn, v->version_number);
     history_record(cl, v);
     add_minute(cl, d, v, before);
     if (v->cold && v->cause == ERR_NONE)

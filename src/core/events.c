@@ -2,6 +2,7 @@
 /* The audit of a function. Lines are written by change_event(), with the change itself. */
 
 #include "core/internal.h"
+#include <stdio.h>
 
 struct events_ask {
     struct ask ask;
@@ -49,4 +50,37 @@ void core_events(struct core *c, struct loop *loop, uint32_t function_no, uint32
     a->done = done;
     a->arg = arg;
     ask_start(&a->ask);
+}
+
+/* ---- first calls ---- */
+struct first_call {
+    struct store_job job;
+    struct event event;
+};
+
+static int first_call_run(struct store_job *job, struct store *s, struct error *err) {
+    return store_event_once(s, &container_of(job, struct first_call, job)->event, err);
+}
+
+static void first_call_done(struct store_job *job, const struct error *err) {
+    struct first_call *f = container_of(job, struct first_call, job);
+    if (err)
+        log_warn("event not stored", LOG_STR("error", err->text));
+    event_done(&f->event);
+    free(f);
+}
+
+void event_invoked(struct core_loop *cl, struct core_fn *fn, uint32_t version_number) {
+    char version[16];
+    if (atomic_exchange(&fn->invoked, version_number) == version_number)
+        return;
+    struct first_call *f = x_alloc(sizeof *f);
+    f->event = (struct event){.function_no = fn->no, .type = "invoked"};
+    f->event.created_us = clock_real_us();
+    f->event.description = x_asprintf("Version v%u called for the first time", version_number);
+    snprintf(version, sizeof version, "v%u", version_number);
+    pairs_add(&f->event.metadata, STR("version"), str_of(version));
+    f->job = (struct store_job){
+        .db = STORE_STATE, .run = first_call_run, .done = first_call_done, .loop = cl->loop};
+    store_submit(cl->core->store, &f->job);
 }

@@ -95,6 +95,7 @@ struct core_fn {
     _Atomic uint32_t running; /* calls submitted and not ended, all loops */
     struct fn_totals totals;
     uint32_t no;
+    _Atomic uint32_t invoked;       /* version that was called last: its first call is an event */
     _Atomic bool gone;              /* deleted */
     _Atomic bool pulling_again;     /* calls wait for it */
     _Atomic uint64_t pull_again_ns; /* not before */
@@ -381,6 +382,10 @@ void history_flush(struct core_loop *cl); /* now, however many are in flight */
 /* ---- execution_keep.c ---- */
 #define JOBS_RESERVED (64 * KIB) /* numbers that are taken from the store at once */
 int jobs_init(struct core *c, struct store *s, struct error *err); /* before the loops run */
+
+/* ---- events.c ---- */
+/* The audit has one line about the first call of each version. */
+void event_invoked(struct core_loop *cl, struct core_fn *fn, uint32_t version_number);
 
 /* ---- calls.c ---- */
 /* Everything that one ended call leaves: record, minute, a line when it was killed. Takes it off

@@ -7,6 +7,11 @@
 
 static const char INSERT[] = "INSERT INTO events (function_no, created_us, type, description,"
                              " metadata) VALUES (?,?,?,?,?)";
+static const char ONCE[] = "INSERT INTO events (function_no, created_us, type, description,"
+                           " metadata) SELECT ?1, ?2, ?3, ?4, ?5 WHERE"
+                           " EXISTS (SELECT 1 FROM functions WHERE no = ?1) AND NOT EXISTS"
+                           " (SELECT 1 FROM events WHERE function_no = ?1 AND type = ?3"
+                           " AND metadata = ?5)";
 static const char BOUND[] = "DELETE FROM events WHERE function_no = ?1 AND no <="
                             " (SELECT no FROM events WHERE function_no = ?1 ORDER BY no DESC"
                             " LIMIT 1 OFFSET " EVENTS_PER_FUNCTION_MAX ")";
@@ -17,8 +22,8 @@ static const char EACH[] = "SELECT no, function_no, created_us, type, descriptio
 static const char OLDEST[] = "SELECT no, created_us FROM events ORDER BY no LIMIT ?";
 static const char DELETE_UP_TO[] = "DELETE FROM events WHERE no <= ?";
 
-int store_event_insert(struct store *s, struct event *e, struct error *err) {
-    cleanup_query struct query q = query_write(s, STORE_STATE, INSERT);
+static int insert(struct store *s, const char *sql, struct event *e, struct error *err) {
+    cleanup_query struct query q = query_write(s, STORE_STATE, sql);
     bind_int(&q, e->function_no);
     bind_int(&q, e->created_us);
     bind_text(&q, e->type);
@@ -26,6 +31,8 @@ int store_event_insert(struct store *s, struct event *e, struct error *err) {
     bind_pairs(&q, &e->metadata);
     if (query_run(&q, err) < 0)
         return -1;
+    if (!query_changes(&q))
+        return 0;
     uint32_t no = (uint32_t)sqlite3_last_insert_rowid(STATE(s)->h);
     cleanup_query struct query bound = query_write(s, STORE_STATE, BOUND);
     bind_int(&bound, e->function_no);
@@ -33,6 +40,14 @@ int store_event_insert(struct store *s, struct event *e, struct error *err) {
         return -1;
     e->no = no;
     return 0;
+}
+
+int store_event_insert(struct store *s, struct event *e, struct error *err) {
+    return insert(s, INSERT, e, err);
+}
+
+int store_event_once(struct store *s, struct event *e, struct error *err) {
+    return insert(s, ONCE, e, err);
 }
 
 static void read_event(struct query *q, struct event *e) {

@@ -150,6 +150,8 @@ int store_trigger_each(struct store *s, void (*visit)(void *arg, struct trigger 
 
 /* events (audit), newest first; kept by count a function and by age */
 int store_event_insert(struct store *s, struct event *e, struct error *err);
+/* Where its function still is and has no such line (of this type, with these metadata) yet. */
+int store_event_once(struct store *s, struct event *e, struct error *err);
 int store_event_each(struct store *s, uint32_t function_no, uint32_t before /* a number */,
                      uint32_t limit, bool (*visit)(void *arg, const struct event *e), void *arg,
                      struct error *err);

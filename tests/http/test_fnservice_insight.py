@@ -476,6 +476,27 @@ def test_events_are_limited(server):
         bad_query(server, f"/{ident}/events?limit={bad}", "limit")
 
 
+def test_the_first_call_of_a_version_is_an_event(start, folder):
+    def invoked(server):
+        return [e["metadata"]["version"] for e in
+                server.fn("GET", f"/{ident}/events").json["events"] if e["type"] == "invoked"]
+
+    server = start(data=folder / "data")
+    ident = server.create(SAY)
+    assert invoked(server) == []
+    for _ in range(3):
+        server.result(ident, "x")
+    assert invoked(server) == ["v1"]
+    server.fn("POST", f"/{ident}/versions", {"source_code": b64(SAY)})
+    server.fn("PUT", f"/{ident}/versions/2/active")
+    server.result(ident, "x")
+    assert invoked(server) == ["v2", "v1"]
+    assert server.terminate() == 0
+    server = start(data=folder / "data")
+    server.result(ident, "x")
+    assert invoked(server) == ["v2", "v1"], "not again after a restart"
+
+
 def test_refused_changes_are_no_events(server):
     ident = server.create(SAY)
     before = server.fn("GET", f"/{ident}/events").json
