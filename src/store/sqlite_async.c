@@ -152,18 +152,23 @@ int store_async_finish(struct store *s, const struct async_call *c, struct error
     return c->job_no ? sqlite_job_finish(s, c, err) : 0;
 }
 
+static int visit_one(struct query *q, void (*visit)(void *arg, const struct async_call *c),
+                     void *arg, struct error *err) {
+    int rc = query_step(q, err);
+    if (rc <= 0)
+        return rc < 0 ? -1 : no_such_call(err);
+    struct async_call c = {0};
+    read_call(q, &c);
+    visit(arg, &c);
+    return 0;
+}
+
 int sqlite_async_visit(struct store *s, int64_t seq,
                        void (*visit)(void *arg, const struct async_call *c), void *arg,
                        struct error *err) {
     cleanup_query struct query q = query_read(s, STORE_STATE, OF_SEQ);
     bind_int(&q, seq);
-    int rc = query_step(&q, err);
-    if (rc <= 0)
-        return rc < 0 ? -1 : no_such_call(err);
-    struct async_call c = {0};
-    read_call(&q, &c);
-    visit(arg, &c);
-    return 0;
+    return visit_one(&q, visit, arg, err);
 }
 
 int store_async_get(struct store *s, const struct ulid *id,
@@ -171,13 +176,7 @@ int store_async_get(struct store *s, const struct ulid *id,
                     struct error *err) {
     cleanup_query struct query q = query_read(s, STORE_STATE, GET);
     bind_ulid(&q, id);
-    int rc = query_step(&q, err);
-    if (rc <= 0)
-        return rc < 0 ? -1 : no_such_call(err);
-    struct async_call c = {0};
-    read_call(&q, &c);
-    visit(arg, &c);
-    return 0;
+    return visit_one(&q, visit, arg, err);
 }
 
 int store_async_recover(struct store *s,

@@ -37,6 +37,18 @@ struct answer { /* of anything that was asked */
 void world_open(struct world *w);   /* a fresh folder; core started */
 void world_reopen(struct world *w); /* drains, closes, opens again */
 void world_close(struct world *w);
+/* setup() and teardown() of a test file's one world. */
+#define WORLD_FIXTURE(world)                                                                       \
+    static int setup(void **state) {                                                               \
+        (void)state;                                                                               \
+        world_open(&(world));                                                                      \
+        return 0;                                                                                  \
+    }                                                                                              \
+    static int teardown(void **state) {                                                            \
+        (void)state;                                                                               \
+        world_close(&(world));                                                                     \
+        return 0;                                                                                  \
+    }
 void world_tick(struct world *w);
 void world_until(struct world *w, const bool *flag);
 void answer_done(struct answer *a);

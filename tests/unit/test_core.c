@@ -12,18 +12,7 @@
 #include <sys/stat.h>
 
 static struct world w;
-
-static int setup(void **state) {
-    (void)state;
-    world_open(&w);
-    return 0;
-}
-
-static int teardown(void **state) {
-    (void)state;
-    world_close(&w);
-    return 0;
-}
+WORLD_FIXTURE(w)
 
 static enum function_status status_of(uint32_t no) {
     struct function *f = core_function(w.core, no);

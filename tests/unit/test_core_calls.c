@@ -12,18 +12,7 @@
 #include <sys/resource.h>
 
 static struct world w;
-
-static int setup(void **state) {
-    (void)state;
-    world_open(&w);
-    return 0;
-}
-
-static int teardown(void **state) {
-    (void)state;
-    world_close(&w);
-    return 0;
-}
+WORLD_FIXTURE(w)
 
 static struct answer invocations(uint32_t no, uint32_t limit) {
     struct answer a = {0};

@@ -10,18 +10,7 @@
 #include <cmocka.h>
 
 static struct world w;
-
-static int setup(void **state) {
-    (void)state;
-    world_open(&w);
-    return 0;
-}
-
-static int teardown(void **state) {
-    (void)state;
-    world_close(&w);
-    return 0;
-}
+WORLD_FIXTURE(w)
 
 struct got_page {
     bool over, more;

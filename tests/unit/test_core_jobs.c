@@ -11,19 +11,7 @@
 #include <stdio.h>
 
 static struct world w;
-
-static int setup(void **state) {
-    (void)state;
-    atomic_store(&double_mode, DOUBLE_ANSWER);
-    world_open(&w);
-    return 0;
-}
-
-static int teardown(void **state) {
-    (void)state;
-    world_close(&w);
-    return 0;
-}
+WORLD_FIXTURE(w)
 
 struct got_jobs {
     bool over, more;

@@ -11,18 +11,7 @@
 #include <stdio.h>
 
 static struct world w;
-
-static int setup(void **state) {
-    (void)state;
-    world_open(&w);
-    return 0;
-}
-
-static int teardown(void **state) {
-    (void)state;
-    world_close(&w);
-    return 0;
-}
+WORLD_FIXTURE(w)
 
 /* ---- workspaces ---- */
 struct got_workspace {
