@@ -23,7 +23,7 @@ void log_setup(enum log_level least, enum log_format format) {
     atomic_store(&line_format, format);
 }
 
-/* All or nothing; once full, nothing more but the tail that is kept free for line_close(). */
+/* All or nothing; once full, nothing more but the tail that is kept free for its end. */
 static void put(struct line *l, const char *p, size_t n) {
     if (l->full || n > LINE_MAX_BYTES - LINE_TAIL - l->len) {
         l->full = true;

@@ -3,7 +3,7 @@
 #define KILN_CLI_CLI_H
 
 /* The command line: each command is a function in the table of main.c; all speak to a server's
- * fnservice API through client.h. One thread, ends with its command: memory is not freed on the
+ * fnservice API through client.c. One thread, ends with its command: memory is not freed on the
  * way out where that would only be noise. */
 
 #include "base/buf.h"
@@ -91,7 +91,7 @@ void table_print(struct table *t);    /* and frees */
 /* "3s", "5m", "2h", "4d" since an RFC 3339 time. */
 const char *table_age(struct str rfc3339, char out[16]);
 
-/* ---- progress.c: one line on a terminal that is overwritten; nothing elsewhere ---- */
+/* ---- table.c: one line on a terminal that is overwritten; nothing elsewhere ---- */
 void progress(const char *fmt, ...) PRINTF_LIKE(1, 2);
 void progress_end(void);
 
