@@ -1,14 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "remote/http.h"
+#include "remote/curl.h"
 #include <ctype.h>
-#include <curl/curl.h>
 #include <openssl/crypto.h>
-#include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
 
 struct remote {
-    CURL *curl;
+    CURL *easy;
     char *base_url, *what, *user, *password, *bearer, *sigv4, *proxy;
     struct buf ca, cert, key;
     bool insecure;
@@ -16,12 +15,6 @@ struct remote {
     const _Atomic bool *stop;
     char detail[CURL_ERROR_SIZE];
 };
-
-static pthread_once_t once = PTHREAD_ONCE_INIT;
-
-static void start_curl(void) {
-    (void)curl_global_init(CURL_GLOBAL_DEFAULT);
-}
 
 /* ---- making ---- */
 
@@ -38,19 +31,19 @@ static struct buf keep(struct str s) {
 
 static int check_url(const char *url, const char *what, struct error *err) {
     int bad = 1;
-    CURLU *u = curl_url();
+    CURLU *u = curl.url();
     char *scheme = NULL, *user = NULL, *query = NULL;
-    if (u && strlen(url) < REMOTE_URL_MAX && curl_url_set(u, CURLUPART_URL, url, 0) == CURLUE_OK &&
-        curl_url_get(u, CURLUPART_SCHEME, &scheme, 0) == CURLUE_OK)
+    if (u && strlen(url) < REMOTE_URL_MAX && curl.url_set(u, CURLUPART_URL, url, 0) == CURLUE_OK &&
+        curl.url_get(u, CURLUPART_SCHEME, &scheme, 0) == CURLUE_OK)
         bad = strcmp(scheme, "http") != 0 && strcmp(scheme, "https") != 0;
     /* Kept out of URLs, since those are logged and shown. */
-    if (!bad && (curl_url_get(u, CURLUPART_USER, &user, 0) == CURLUE_OK ||
-                 curl_url_get(u, CURLUPART_QUERY, &query, 0) == CURLUE_OK))
+    if (!bad && (curl.url_get(u, CURLUPART_USER, &user, 0) == CURLUE_OK ||
+                 curl.url_get(u, CURLUPART_QUERY, &query, 0) == CURLUE_OK))
         bad = 2;
-    curl_free(scheme);
-    curl_free(user);
-    curl_free(query);
-    curl_url_cleanup(u);
+    curl.free(scheme);
+    curl.free(user);
+    curl.free(query);
+    curl.url_cleanup(u);
     if (bad == 2)
         return error_set(err, ERR_INVALID,
                          "the URL of %s holds a user or a query, which have no "
@@ -65,11 +58,10 @@ static int check_url(const char *url, const char *what, struct error *err) {
 }
 
 int remote_new(const struct remote_config *config, struct remote **ret, struct error *err) {
-    (void)pthread_once(&once, start_curl);
-    if (check_url(config->base_url, config->what, err) < 0)
+    if (curl_load(err) < 0 || check_url(config->base_url, config->what, err) < 0)
         return -1;
     struct remote *r = x_alloc(sizeof *r);
-    r->curl = curl_easy_init();
+    r->easy = curl.easy_init();
     r->base_url = x_strdup(config->base_url);
     for (size_t n = strlen(r->base_url); n && r->base_url[n - 1] == '/';)
         r->base_url[--n] = 0;
@@ -85,7 +77,7 @@ int remote_new(const struct remote_config *config, struct remote **ret, struct e
     r->insecure = config->insecure;
     r->timeout_ms = config->timeout_ms ? config->timeout_ms : REMOTE_TIMEOUT_MS;
     r->stop = config->stop;
-    if (!r->curl) {
+    if (!r->easy) {
         remote_free(r);
         return error_set(err, ERR_INTERNAL, "libcurl does not start");
     }
@@ -102,7 +94,8 @@ static void forget(char *secret) {
 void remote_free(struct remote *r) {
     if (!r)
         return;
-    curl_easy_cleanup(r->curl);
+    if (r->easy)
+        curl.easy_cleanup(r->easy);
     free(r->base_url);
     free(r->what);
     forget(r->user);
@@ -165,77 +158,77 @@ static int watch(void *arg, curl_off_t total UNUSED, curl_off_t now UNUSED,
     return d->remote->stop && atomic_load(d->remote->stop);
 }
 
-static void set_blob(CURL *curl, CURLoption option, const struct buf *b) {
+static void set_blob(CURL *easy, CURLoption option, const struct buf *b) {
     struct curl_blob blob = {.data = b->p, .len = b->len, .flags = CURL_BLOB_NOCOPY};
     if (b->len)
-        curl_easy_setopt(curl, option, &blob);
+        curl.easy_setopt(easy, option, &blob);
 }
 
 static void set_tls(const struct remote *r) {
-    curl_easy_setopt(r->curl, CURLOPT_SSL_VERIFYPEER, r->insecure ? 0L : 1L);
-    curl_easy_setopt(r->curl, CURLOPT_SSL_VERIFYHOST, r->insecure ? 0L : 2L);
-    set_blob(r->curl, CURLOPT_CAINFO_BLOB, &r->ca);
-    set_blob(r->curl, CURLOPT_SSLCERT_BLOB, &r->cert);
-    set_blob(r->curl, CURLOPT_SSLKEY_BLOB, &r->key);
+    curl.easy_setopt(r->easy, CURLOPT_SSL_VERIFYPEER, r->insecure ? 0L : 1L);
+    curl.easy_setopt(r->easy, CURLOPT_SSL_VERIFYHOST, r->insecure ? 0L : 2L);
+    set_blob(r->easy, CURLOPT_CAINFO_BLOB, &r->ca);
+    set_blob(r->easy, CURLOPT_SSLCERT_BLOB, &r->cert);
+    set_blob(r->easy, CURLOPT_SSLKEY_BLOB, &r->key);
     if (r->cert.len) {
-        curl_easy_setopt(r->curl, CURLOPT_SSLCERTTYPE, "PEM");
-        curl_easy_setopt(r->curl, CURLOPT_SSLKEYTYPE, "PEM");
+        curl.easy_setopt(r->easy, CURLOPT_SSLCERTTYPE, "PEM");
+        curl.easy_setopt(r->easy, CURLOPT_SSLKEYTYPE, "PEM");
     }
 }
 
 static void set_identity(const struct remote *r) {
     if (r->sigv4)
-        curl_easy_setopt(r->curl, CURLOPT_AWS_SIGV4, r->sigv4);
+        curl.easy_setopt(r->easy, CURLOPT_AWS_SIGV4, r->sigv4);
     else if (r->user)
-        curl_easy_setopt(r->curl, CURLOPT_HTTPAUTH, (long)CURLAUTH_BASIC);
+        curl.easy_setopt(r->easy, CURLOPT_HTTPAUTH, (long)CURLAUTH_BASIC);
     if (r->user) {
-        curl_easy_setopt(r->curl, CURLOPT_USERNAME, r->user);
-        curl_easy_setopt(r->curl, CURLOPT_PASSWORD, r->password ? r->password : "");
+        curl.easy_setopt(r->easy, CURLOPT_USERNAME, r->user);
+        curl.easy_setopt(r->easy, CURLOPT_PASSWORD, r->password ? r->password : "");
     }
 }
 
 static void set_transfer(struct remote *r, const struct remote_request *req, struct doing *d) {
     uint32_t ms = req->timeout_ms ? req->timeout_ms : r->timeout_ms;
-    curl_easy_setopt(r->curl, CURLOPT_PROTOCOLS_STR, "http,https");
-    curl_easy_setopt(r->curl, CURLOPT_FOLLOWLOCATION, 0L);
-    curl_easy_setopt(r->curl, CURLOPT_PROXY, r->proxy ? r->proxy : "");
-    curl_easy_setopt(r->curl, CURLOPT_NOSIGNAL, 1L);
-    curl_easy_setopt(r->curl, CURLOPT_TIMEOUT_MS, (long)ms);
-    curl_easy_setopt(r->curl, CURLOPT_CONNECTTIMEOUT_MS,
+    curl.easy_setopt(r->easy, CURLOPT_PROTOCOLS_STR, "http,https");
+    curl.easy_setopt(r->easy, CURLOPT_FOLLOWLOCATION, 0L);
+    curl.easy_setopt(r->easy, CURLOPT_PROXY, r->proxy ? r->proxy : "");
+    curl.easy_setopt(r->easy, CURLOPT_NOSIGNAL, 1L);
+    curl.easy_setopt(r->easy, CURLOPT_TIMEOUT_MS, (long)ms);
+    curl.easy_setopt(r->easy, CURLOPT_CONNECTTIMEOUT_MS,
                      (long)(ms < REMOTE_CONNECT_MS ? ms : REMOTE_CONNECT_MS));
-    curl_easy_setopt(r->curl, CURLOPT_ERRORBUFFER, r->detail);
-    curl_easy_setopt(r->curl, CURLOPT_WRITEFUNCTION, take_body);
-    curl_easy_setopt(r->curl, CURLOPT_WRITEDATA, d);
-    curl_easy_setopt(r->curl, CURLOPT_HEADERFUNCTION, take_header);
-    curl_easy_setopt(r->curl, CURLOPT_HEADERDATA, d);
-    curl_easy_setopt(r->curl, CURLOPT_NOPROGRESS, 0L);
-    curl_easy_setopt(r->curl, CURLOPT_XFERINFOFUNCTION, watch);
-    curl_easy_setopt(r->curl, CURLOPT_XFERINFODATA, d);
+    curl.easy_setopt(r->easy, CURLOPT_ERRORBUFFER, r->detail);
+    curl.easy_setopt(r->easy, CURLOPT_WRITEFUNCTION, take_body);
+    curl.easy_setopt(r->easy, CURLOPT_WRITEDATA, d);
+    curl.easy_setopt(r->easy, CURLOPT_HEADERFUNCTION, take_header);
+    curl.easy_setopt(r->easy, CURLOPT_HEADERDATA, d);
+    curl.easy_setopt(r->easy, CURLOPT_NOPROGRESS, 0L);
+    curl.easy_setopt(r->easy, CURLOPT_XFERINFOFUNCTION, watch);
+    curl.easy_setopt(r->easy, CURLOPT_XFERINFODATA, d);
 }
 
 static void set_method(struct remote *r, const struct remote_request *req) {
     if (strcmp(req->method, "HEAD") == 0)
-        curl_easy_setopt(r->curl, CURLOPT_NOBODY, 1L);
+        curl.easy_setopt(r->easy, CURLOPT_NOBODY, 1L);
     else if (strcmp(req->method, "GET") != 0 || req->body.p)
-        curl_easy_setopt(r->curl, CURLOPT_CUSTOMREQUEST, req->method);
+        curl.easy_setopt(r->easy, CURLOPT_CUSTOMREQUEST, req->method);
     if (!req->body.p)
         return;
-    curl_easy_setopt(r->curl, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)req->body.len);
-    curl_easy_setopt(r->curl, CURLOPT_POSTFIELDS, req->body.p);
+    curl.easy_setopt(r->easy, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)req->body.len);
+    curl.easy_setopt(r->easy, CURLOPT_POSTFIELDS, req->body.p);
 }
 
 static struct curl_slist *set_headers(struct remote *r, const struct remote_request *req) {
     /* No waiting for "100 Continue". libcurl 7.88 would sign a header that is only taken out. */
-    struct curl_slist *list = r->sigv4 ? NULL : curl_slist_append(NULL, "Expect:");
-    curl_easy_setopt(r->curl, CURLOPT_EXPECT_100_TIMEOUT_MS, 1L);
+    struct curl_slist *list = r->sigv4 ? NULL : curl.slist_append(NULL, "Expect:");
+    curl.easy_setopt(r->easy, CURLOPT_EXPECT_100_TIMEOUT_MS, 1L);
     for (size_t i = 0; i < req->n_headers && i < REMOTE_HEADERS_MAX; i++)
-        list = curl_slist_append(list, req->headers[i]);
+        list = curl.slist_append(list, req->headers[i]);
     if (r->bearer) {
         char *line = x_asprintf("Authorization: Bearer %s", r->bearer);
-        list = curl_slist_append(list, line);
+        list = curl.slist_append(list, line);
         forget(line);
     }
-    curl_easy_setopt(r->curl, CURLOPT_HTTPHEADER, list);
+    curl.easy_setopt(r->easy, CURLOPT_HTTPHEADER, list);
     return list;
 }
 
@@ -244,7 +237,7 @@ static void headers_free(struct curl_slist *list) {
     for (struct curl_slist *l = list; l; l = l->next)
         if (strncmp(l->data, "Authorization:", 14) == 0)
             OPENSSL_cleanse(l->data, strlen(l->data));
-    curl_slist_free_all(list);
+    curl.slist_free_all(list);
 }
 
 static int failed(const struct doing *d, CURLcode code, struct error *err) {
@@ -255,7 +248,7 @@ static int failed(const struct doing *d, CURLcode code, struct error *err) {
     if (code == CURLE_ABORTED_BY_CALLBACK)
         return error_set(err, ERR_UNAVAILABLE, "the server is shutting down");
     return error_set(err, ERR_UNAVAILABLE, "%s at %.150s cannot be reached: %s", r->what,
-                     r->base_url, r->detail[0] ? r->detail : curl_easy_strerror(code));
+                     r->base_url, r->detail[0] ? r->detail : curl.easy_strerror(code));
 }
 
 int remote_do(struct remote *r, const struct remote_request *req, struct remote_reply *ret,
@@ -265,21 +258,21 @@ int remote_do(struct remote *r, const struct remote_request *req, struct remote_
     buf_init(&d.reply.body, req->reply_max ? req->reply_max : REMOTE_REPLY_MAX);
     buf_init(&d.reply.headers, REMOTE_REPLY_HEADERS);
     r->detail[0] = 0;
-    curl_easy_reset(r->curl); /* keeps the connections */
-    curl_easy_setopt(r->curl, CURLOPT_URL, url);
+    curl.easy_reset(r->easy); /* keeps the connections */
+    curl.easy_setopt(r->easy, CURLOPT_URL, url);
     set_transfer(r, req, &d);
     set_tls(r);
     set_identity(r);
     set_method(r, req);
     struct curl_slist *headers = set_headers(r, req);
-    CURLcode code = curl_easy_perform(r->curl);
+    CURLcode code = curl.easy_perform(r->easy);
     headers_free(headers);
     if (code != CURLE_OK) {
         remote_reply_done(&d.reply);
         return failed(&d, code, err);
     }
     long status = 0;
-    curl_easy_getinfo(r->curl, CURLINFO_RESPONSE_CODE, &status);
+    curl.easy_getinfo(r->easy, CURLINFO_RESPONSE_CODE, &status);
     d.reply.status = (int)status;
     *ret = d.reply;
     return 0;
