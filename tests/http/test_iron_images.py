@@ -72,6 +72,7 @@ def test_every_api_calls_the_image(iron, image):
              if f["name"] == "/deep/echo"]
     assert len(found) == 1 and (found[0]["runtime"], found[0]["code"]) == ("image", "")
     no = found[0]["id"]
+    wait_for("it is built", lambda: server.fn("GET", f"/func-{no}").json["status"] == "ready")
     shown = server.fn("GET", f"/func-{no}").json
     assert (shown["project_id"], shown["runtime"], shown["status"]) == ("app", "image", "ready")
     done = server.fn("POST", f"/func-{no}/invoke", {"body": b64('{"a": 1}')})
