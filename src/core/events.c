@@ -62,6 +62,7 @@ static int first_call_run(struct store_job *job, struct store *s, struct error *
     return store_event_once(s, &container_of(job, struct first_call, job)->event, err);
 }
 
+/* On the store thread: at the very end of the server no loop would run it any more. */
 static void first_call_done(struct store_job *job, const struct error *err) {
     struct first_call *f = container_of(job, struct first_call, job);
     if (err)
@@ -80,7 +81,6 @@ void event_invoked(struct core_loop *cl, struct core_fn *fn, uint32_t version_nu
     f->event.description = x_asprintf("Version v%u called for the first time", version_number);
     snprintf(version, sizeof version, "v%u", version_number);
     pairs_add(&f->event.metadata, STR("version"), str_of(version));
-    f->job = (struct store_job){
-        .db = STORE_STATE, .run = first_call_run, .done = first_call_done, .loop = cl->loop};
+    f->job = (struct store_job){.db = STORE_STATE, .run = first_call_run, .done = first_call_done};
     store_submit(cl->core->store, &f->job);
 }

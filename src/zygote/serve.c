@@ -50,7 +50,10 @@ static void channel_free(struct zygote *z, struct channel *ch) {
         pending_free(list_entry(n, struct pending, node));
     list_del(&ch->node);
     z->n_channels--;
-    (void)close(ch->fd); /* leaves the epoll by itself */
+    /* Closing alone would not do: an instance that is being made has a copy of it for a moment, and
+     * the epoll goes on telling of what a copy is left of (epoll(7), question 6). */
+    (void)epoll_ctl(z->epoll, EPOLL_CTL_DEL, ch->fd, NULL);
+    (void)close(ch->fd);
     free(ch);
 }
 
