@@ -21,16 +21,9 @@ import urllib.error
 import urllib.parse
 import urllib.request
 
-from harness import PATIENCE_S, ROOT, wait_for
+from harness import PATIENCE_S, ROOT, free_port, wait_for
 
 S3RVER = ROOT / "tools/npm/test/node_modules/s3rver/bin/s3rver.js"
-
-
-def free_port():
-    with socket.socket() as s:
-        s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
 
 
 class Service:

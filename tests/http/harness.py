@@ -11,6 +11,7 @@ import json
 import os
 import pathlib
 import re
+import secrets
 import shutil
 import signal
 import socket
@@ -95,12 +96,35 @@ def children_of(pid):
     return found
 
 
-def alive(pid):
+def started(pid):
+    """When a process began, in ticks of the machine; None when it is gone. A number alone is given
+    again to somebody else when the machine has used them all up."""
     try:
-        stat = pathlib.Path(f"/proc/{pid}/stat").read_text()
+        fields = pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:
-        return False
-    return stat.rpartition(")")[2].split()[0] != "Z"
+        return None
+    return None if fields[0] == "Z" else int(fields[19])
+
+
+def alive(process):
+    """Of (its number, when it began), as Server.seen has them."""
+    pid, begun = process
+    return started(pid) == begun
+
+
+def free_port():
+    """For a server that ends and comes again: a port that nobody is given who asks for any, nor one
+    who connects to somewhere."""
+    first = int(pathlib.Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    while True:
+        port = 10000 + secrets.randbelow(first - 10000) if first > 11000 else 0
+        with socket.socket() as s:
+            s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                s.bind(("127.0.0.1", port))
+                return s.getsockname()[1]
+            except OSError:
+                pass
 
 
 def descriptors(pid):
@@ -213,7 +237,8 @@ class Server:
         return self.log_path.read_text(errors="replace")
 
     def note_children(self):
-        self.seen |= children_of(self.pid)
+        now = {(pid, started(pid)) for pid in children_of(self.pid)}
+        self.seen |= {(pid, begun) for pid, begun in now if begun is not None}
 
     def terminate(self):
         """SIGTERM and the orderly end; the exit status."""
@@ -258,7 +283,7 @@ class Server:
             assert self.token not in log, "the token reached the log"
 
     def assert_nothing_left(self):
-        wait_for("no process is left", lambda: not [p for p in self.seen if alive(p)], 10)
+        wait_for("no process is left", lambda: not [p for p in self.seen if alive(p)])
         if self.ident:
             assert cgroups(self.ident) == [], "control groups are left"
         # Another file's tests may hold a small disk of their own at this moment.
@@ -284,10 +309,10 @@ class Server:
             assert self.kube("DELETE", f"/{f['name']}").status in (204, 404)
         most = self.open_at_start + WARM_DESCRIPTORS
         wait_for(f"descriptors are given back: {descriptors(self.pid)}",
-                 lambda: len(descriptors(self.pid)) <= most, 20)
+                 lambda: len(descriptors(self.pid)) <= most)
         most_running = self.running_at_start + WARM_PROCESSES
         wait_for(f"processes end: {children_of(self.pid)}",
-                 lambda: len(children_of(self.pid)) <= most_running, 20)
+                 lambda: len(children_of(self.pid)) <= most_running)
 
     # ---- requests ----
 

@@ -17,7 +17,7 @@ import urllib.request
 import warnings
 
 import pytest
-from harness import wait_for
+from harness import free_port, wait_for
 
 TOOLS = ("docker-registry", "skopeo", "umoci")
 MISSING = [t for t in TOOLS if not shutil.which(t)]
@@ -33,12 +33,6 @@ def run(*command, **more):
                           text=True, timeout=300, check=False, **more)
     assert done.returncode == 0, done
     return done.stdout
-
-
-def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
 
 
 def bcrypt(password):

@@ -14,7 +14,7 @@ import threading
 
 import pytest
 import registry as reg
-from harness import AS_USER, b64, own, unb64, wait_for
+from harness import AS_USER, PATIENCE_S, b64, own, unb64, wait_for
 
 pytestmark = reg.needed_to_run
 CODE = "def handler(event):\n    return 'code'\n"
@@ -396,16 +396,18 @@ def test_one_fetch_for_many(start, push):
 def test_a_fetch_does_not_hold_up_the_end(start):
     """A registry that takes the question and never answers. The build goes on after the start."""
     with listener() as silent:
+        silent.settimeout(PATIENCE_S)
         server = start()
         ident = server.create(CODE)
         image = f"127.0.0.1:{silent.getsockname()[1]}/a/b:1"
         reply = server.fn("POST", f"/{ident}/versions", {"image": image})
-        silent.accept()[0].settimeout(1)
+        first = silent.accept()[0]  # held open: who asks hears nothing, not even an end
         server.terminate()
+        first.close()
         server.start()
+        second = silent.accept()[0]
         assert versions(server, ident, reply.json["id"])["build_status"] == "building"
-        connection = silent.accept()[0]
-        connection.close()
+        second.close()
     done = wait_for("it is over", lambda: (
         lambda v: v if v["build_status"] == "failed" else None)(
             versions(server, ident, reply.json["id"])))

@@ -251,9 +251,21 @@ def test_pullers_need_no_registry(iron):
     assert iron("DELETE", "/tasks", task).status == 202
 
 
+UNTIL_TOLD = """
+import time
+from spin_sdk import key_value
+def handler(event):
+    store = key_value.open_default()
+    if event["body"] == "go":
+        return store.set("go", b"")
+    while not store.exists("go"):
+        time.sleep(0.05)
+"""
+
+
 def test_kiln_runs_what_a_puller_gave_up(start, image):
     iron = Iron(start("--loops", "1", "--async-running-max", "1", "--task-lease", "500ms"))
-    iron.route("/slow", image=image("sleep"), type="async", timeout=3)
+    iron.put(iron.code(UNTIL_TOLD, name="slow", timeout=60), type="async")
     iron.route("/later", image=image("echo"), type="async")
     functions = iron.server.fn("GET", "?project_id=app").json["functions"]
     ids = {f["name"]: f["id"] for f in functions}
@@ -264,6 +276,7 @@ def test_kiln_runs_what_a_puller_gave_up(start, image):
     call = queued(iron.server.request("POST", "/r/app/later", b"12345"))
     task = iron("GET", "/v1/tasks").json["task"]
     assert task["id"] == call
+    iron.server.result(ids["slow"], "go")
     wait_for("kiln has run it", lambda: [
         line for line in iron.server.logs(ids["later"]) if "got 5 bytes" in line["message"]])
     assert iron("DELETE", "/tasks", task).status in (404, 409), "it is not the puller's any more"

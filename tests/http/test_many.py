@@ -136,6 +136,7 @@ class Churn:
 
     def __enter__(self):
         self.thread.start()
+        wait_for("others write", lambda: self.rounds or self.faults)
         return self
 
     def __exit__(self, *_):

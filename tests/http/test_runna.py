@@ -494,10 +494,14 @@ def test_pages_lose_and_repeat_nothing_while_others_write(server):
             w.join()
 
 
-def test_a_job_that_waits_and_runs(server, folder):
+def test_a_job_that_waits_and_runs(server):
+    """It runs until a call of another API lets it go."""
     ident = make(server, execution_type="async",
-                 code="import time\ndef handler(e):\n    time.sleep(e)\n    return 'slept'")
-    number = invoke(server, ident, 1.5)["id"]
+                 code="import time\nfrom spin_sdk import key_value\n"
+                 "def handler(e):\n    store = key_value.open_default()\n"
+                 "    if e != 'wait': return store.set('go', b'')\n"
+                 "    while not store.exists('go'): time.sleep(0.05)\n    return 'slept'")
+    number = invoke(server, ident, "wait")["id"]
     seen = set()
 
     def over():
@@ -509,8 +513,11 @@ def test_a_job_that_waits_and_runs(server, folder):
         assert [x["id"] for x in listed] == [number]
         return j["status"] == "success"
 
+    wait_for("the job runs", lambda: over() or "running" in seen)
+    assert "running" in seen
+    server.result(f"func-{ident}", "go")
     wait_for("the job ends", over)
-    assert "running" in seen and seen <= {"pending", "running", "success"}
+    assert seen <= {"pending", "running", "success"}
     assert job(server, number)["result"] == "slept"
 
 
@@ -709,6 +716,6 @@ def test_a_caller_that_leaves_leaves_a_job(server):
 
 def server_timeout(server, ident):
     """A call whose client closes before it ends."""
-    text = (f"POST /functions/{ident}/invoke HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n"
-            f"Authorization: Bearer {server.token}\r\n\r\n5")
+    text = (f"POST /functions/{ident}/invoke HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n"
+            f"Authorization: Bearer {server.token}\r\n\r\n25")
     server.raw(text.encode(), timeout=1)

@@ -12,7 +12,7 @@ import threading
 
 import pytest
 import registry as reg
-from harness import own, wait_for
+from harness import PATIENCE_S, own, wait_for
 from test_blue_tasks import accepted, build
 from test_images import deploy, function
 
@@ -61,6 +61,7 @@ def test_uploads_are_taken_while_images_are_fetched_again(start, folder):
             s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             s.bind(("127.0.0.1", registry.port))
             s.listen(100)
+            s.settimeout(PATIENCE_S)
             server.start()
             calls = [threading.Thread(target=server.invoke, args=(i, "x")) for i in idents]
             for call in calls:

@@ -33,7 +33,7 @@
 
 #define PORT        8099
 #define NOBODY      65534
-#define WAIT_MS     10000
+#define WAIT_MS     60000 /* for what must come; never a measure */
 #define BULK        (4 * MIB)
 #define PUBLIC      "11.1.2.3"  /* answered by the test's host, but no address of an interface */
 #define OWN_ADDRESS "12.0.0.1"  /* an address of the test's host */

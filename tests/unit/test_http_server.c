@@ -605,10 +605,10 @@ static void slow_clients_are_cut_off(void **state) {
     (void)state;
     const struct http_config fast = {.head_timeout_ms = 20,
                                      .body_timeout_ms = 20,
-                                     .idle_timeout_ms = 40,
                                      .write_timeout_ms = 20,
-                                     .linger_ms = 20};
-    start(&fast); /* idle: closed without a word */
+                                     .linger_ms = 20},
+                             idle = {.idle_timeout_ms = 40};
+    start(&idle); /* closed without a word */
     until_closed();
     assert_int_equal(rig.got.len, 0);
     stop();
