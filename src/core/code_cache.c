@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Source code by version: a few megabytes of what was used last, shared by the loops. Misses of the
- * same version at the same time ask the store once. */
+ * same version at the same time ask the store once; where that fails, those that came while it was
+ * asked have it asked again, so that nobody hears what was true before he came. */
 
 #include "core/internal.h"
 
@@ -18,6 +19,7 @@ struct code_waiter {
     void *arg;
     struct core *core;
     uint32_t version_no;
+    bool late; /* it came while another one's fetch was under way */
     struct blob *code;
     char *digest;
     struct error error;
@@ -124,6 +126,8 @@ static void waiter_run(struct loop_task *task) {
     free(w);
 }
 
+static struct code_fetch *fetch_new(struct core *c, uint32_t version_no);
+
 static int fetch_run(struct store_job *job, struct store *s, struct error *err) {
     struct code_fetch *f = container_of(job, struct code_fetch, job);
     cleanup_free char *image = NULL;
@@ -134,9 +138,26 @@ static int fetch_run(struct store_job *job, struct store *s, struct error *err) 
     return store_version_code(s, f->version_no, &f->code, &f->slot.at, &f->slot.len, err);
 }
 
+/* Those that came late, into a fetch of their own; NULL: there are none. */
+static struct code_fetch *again_locked(struct code_fetch *f) {
+    struct code_fetch *again = NULL;
+    list_for_each_safe (it, &f->waiters) {
+        struct code_waiter *w = list_entry(it, struct code_waiter, link);
+        if (!w->late)
+            continue;
+        if (!again)
+            again = fetch_new(f->core, f->version_no);
+        w->late = false;
+        list_del(it);
+        list_push(&again->waiters, it);
+    }
+    return again;
+}
+
 /* On the store thread or a worker's. */
 static void fetch_end(struct code_fetch *f) {
     struct code_cache *cc = &f->core->codes;
+    struct code_fetch *again = NULL;
     if (f->error.code)
         log_error("code not read", LOG_INT("version", f->version_no),
                   LOG_STR("error", f->error.text));
@@ -144,7 +165,11 @@ static void fetch_end(struct code_fetch *f) {
     list_del(&f->link);
     if (f->code)
         put_locked(cc, f->version_no, f->code, f->digest);
+    else if (!f->work.dropped)
+        again = again_locked(f);
     pthread_mutex_unlock(&cc->lock);
+    if (again)
+        store_submit(f->core->store, &again->job);
     struct list *node; /* nobody else finds F any more */
     while ((node = list_shift(&f->waiters))) {
         struct code_waiter *w = list_entry(node, struct code_waiter, link);
@@ -221,6 +246,7 @@ void code_fetch(void *user, struct loop *loop, uint32_t version_no,
                                   .core = c,
                                   .version_no = version_no};
         struct code_fetch *f = fetching_locked(&c->codes, version_no);
+        w->late = f != NULL;
         if (!f)
             f = begin = fetch_new(c, version_no);
         list_push(&f->waiters, &w->link);

@@ -274,6 +274,7 @@ static void begin_dying(struct instance *inst) {
     leave_pool_lists(inst);
     inst->was = inst->state;
     inst->state = INST_DYING;
+    inst->blame_ns = clock_mono_ns();
     set_deadline(inst, loop_now_ns(inst->el->loop) + ENGINE_EXIT_WAIT_MS * NS_PER_MS);
 }
 
@@ -335,7 +336,8 @@ static void tell_owner(struct instance *inst) {
     if (call)
         call_fail(call, inst->kill_cause, inst->kill_text);
     if (was == INST_LOADING && inst->pool)
-        pool_load_failed(inst->pool, inst->kill_cause, "LoadError", inst->kill_text);
+        pool_load_failed(inst->pool, inst->blame_ns, inst->kill_cause, "LoadError",
+                         inst->kill_text);
 }
 
 void instance_exited(struct instance *inst, int status, bool known) {

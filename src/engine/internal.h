@@ -101,6 +101,7 @@ struct instance {
     /* why it dies */
     enum error_code kill_cause;
     char kill_text[256];
+    uint64_t blame_ns;         /* calls that came until then hear of it */
     struct loop_task move;     /* hand-over to another loop … */
     struct deployment *moving; /* … of an instance of this one (a reference) … */
     struct engine_loop *moving_to;
@@ -119,6 +120,7 @@ struct pool {
     bool asked;  /* another loop has been asked for an idle instance */
     bool wanted; /* our bit in want_mask is set */
     bool fetching;
+    uint64_t fetch_ns; /* since when */
     uint32_t since_fair;
     uint64_t ewma_us; /* running time of calls, 0 until one ended */
     struct loop_timer idle_timer, wait_timer, keep_timer;
@@ -321,8 +323,10 @@ void pool_pump(struct pool *p); /* matches waiting calls and instances; starts i
 void pool_ready(struct pool *p, struct instance *inst);
 void pool_idle_remove(struct pool *p, struct instance *inst);
 void pool_loading(struct pool *p, int change); /* one more, or one fewer, is being loaded */
-/* An instance could not be made ready: what waits for it hears why. */
-void pool_load_failed(struct pool *p, enum error_code cause, const char *type, const char *text);
+/* An instance could not be made ready: what came until BLAME_NS hears why. For what came later
+ * another one is tried. */
+void pool_load_failed(struct pool *p, uint64_t blame_ns, enum error_code cause, const char *type,
+                      const char *text);
 /* An instance is gone; released: it was taken off the count of those alive before. */
 void pool_lost(struct pool *p, bool released);
 void pool_retire(struct pool *p);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Giving a generic instance its function: network, code, environment, in one LOAD frame. */
 
+#include "base/clock.h"
 #include "engine/internal.h"
 #include <stdio.h>
 #include <string.h>
@@ -63,6 +64,15 @@ static void send_load(struct instance *inst, const struct function *f,
         instance_kill(inst, ERR_CRASH, "the instance does not take its code: %s", errno_text(-r));
 }
 
+/* Who came after it was asked for may ask again: it may be there by now. */
+static void no_code(struct instance *inst, uint64_t asked_ns, const struct error *err) {
+    if (err)
+        instance_kill(inst, err->code, "%s", err->text);
+    else
+        instance_kill(inst, ERR_INTERNAL, "the code of the function could not be read");
+    inst->blame_ns = asked_ns;
+}
+
 static void code_ready(void *arg, struct blob *code, const struct error *err) {
     struct pool *p = arg;
     p->fetching = false;
@@ -73,10 +83,8 @@ static void code_ready(void *arg, struct blob *code, const struct error *err) {
         if (code)
             send_load(inst, p->deployment->function, p->deployment->project,
                       p->deployment->version_number, code, 0);
-        else if (err)
-            instance_kill(inst, err->code, "%s", err->text);
         else
-            instance_kill(inst, ERR_INTERNAL, "the code of the function could not be read");
+            no_code(inst, p->fetch_ns, err);
     }
     pool_check_unused(p);
 }
@@ -115,6 +123,7 @@ void load_begin(struct instance *inst) {
                   WIRE_LOAD_CHECK);
     } else if (!p->fetching) {
         p->fetching = true;
+        p->fetch_ns = clock_mono_ns();
         e->config.fetch_code(e->config.user, inst->el->loop, p->deployment->version_no, code_ready,
                              p);
     }

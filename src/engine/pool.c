@@ -107,6 +107,10 @@ void pool_waits_less(struct pool *p) {
         handover_want(p, false);
 }
 
+static struct engine_call *first_waiting(const struct pool *p) {
+    return list_entry(p->waiting.next, struct engine_call, link);
+}
+
 static struct engine_call *take_waiting(struct pool *p) {
     struct list *n = list_shift(&p->waiting);
     if (!n)
@@ -117,13 +121,14 @@ static struct engine_call *take_waiting(struct pool *p) {
     return call;
 }
 
-static void fail_waiting(struct pool *p, enum error_code cause, const char *type,
+/* Those that were submitted until UNTIL_NS. */
+static void fail_waiting(struct pool *p, uint64_t until_ns, enum error_code cause, const char *type,
                          const char *text) {
     /* Only those that wait now: a callback may submit again. */
     struct list now;
     list_init(&now);
-    for (struct engine_call *call; (call = take_waiting(p));)
-        list_push(&now, &call->link);
+    while (p->n_waiting && first_waiting(p)->submitted_ns <= until_ns)
+        list_push(&now, &take_waiting(p)->link);
     for (struct list *n; (n = list_shift(&now));) {
         struct engine_result r = {
             .cause = cause, .error_type = type, .error_text = text, .instance = ""};
@@ -235,7 +240,7 @@ static bool worth_starting(struct pool *p) {
     uint32_t running = p->n_local - p->n_loading;
     if (running == 0 && p->n_loading == 0)
         return true;
-    struct engine_call *head = list_entry(p->waiting.next, struct engine_call, link);
+    struct engine_call *head = first_waiting(p);
     uint64_t waited_ns = loop_now_ns(p->el->loop) - head->submitted_ns;
     uint32_t live = atomic_load_explicit(&p->deployment->shared->live, memory_order_relaxed);
     if (p->ewma_us < ENGINE_SHORT_CALL_US && live >= p->el->engine->processors)
@@ -246,7 +251,7 @@ static bool worth_starting(struct pool *p) {
 }
 
 static void arm_wait(struct pool *p, bool scale) {
-    struct engine_call *head = list_entry(p->waiting.next, struct engine_call, link);
+    struct engine_call *head = first_waiting(p);
     uint64_t at = head->queue_deadline_ns;
     uint64_t tick = loop_now_ns(p->el->loop) + ENGINE_SCALE_TICK_MS * NS_PER_MS;
     if (scale && tick < at)
@@ -265,7 +270,7 @@ static void scale(struct pool *p) {
     while (started && worth_starting(p))
         started = start_one(p, false, &err);
     if (!started && err.code != ERR_BUSY && p->n_local == 0) {
-        fail_waiting(p, err.code, NULL, err.text);
+        fail_waiting(p, UINT64_MAX, err.code, NULL, err.text);
         return;
     }
     /* Between the first look and the mark that we want one, another loop may have become idle. */
@@ -278,7 +283,7 @@ static void scale(struct pool *p) {
 
 static void expire(struct pool *p, uint64_t now) {
     while (p->n_waiting) {
-        struct engine_call *head = list_entry(p->waiting.next, struct engine_call, link);
+        struct engine_call *head = first_waiting(p);
         if (head->queue_deadline_ns > now)
             return;
         take_waiting(p);
@@ -368,8 +373,9 @@ void pool_ready(struct pool *p, struct instance *inst) {
         handover_idle(p);
 }
 
-void pool_load_failed(struct pool *p, enum error_code cause, const char *type, const char *text) {
-    fail_waiting(p, cause, cause == ERR_FUNCTION ? type : NULL, text);
+void pool_load_failed(struct pool *p, uint64_t blame_ns, enum error_code cause, const char *type,
+                      const char *text) {
+    fail_waiting(p, blame_ns, cause, cause == ERR_FUNCTION ? type : NULL, text);
 }
 
 static void start_min(struct pool *p) {
@@ -432,5 +438,5 @@ void pool_retire(struct pool *p) {
 }
 
 void pool_refuse_waiting(struct pool *p, const char *text) {
-    fail_waiting(p, ERR_UNAVAILABLE, NULL, text);
+    fail_waiting(p, UINT64_MAX, ERR_UNAVAILABLE, NULL, text);
 }

@@ -2,6 +2,7 @@
 """Loki, Prometheus and S3 as back ends: what they are sent, what is asked of them, and what happens
 when they are not there."""
 
+import concurrent.futures
 import contextlib
 import http.client
 import json
@@ -433,6 +434,27 @@ def test_code_that_was_changed_in_s3_is_not_run(start, folder, s3):
     assert server.kube("GET", "/safe").status in (200, 503)
     s3.objects[key] = right
     assert server.result(ident, "x") == b"said"
+
+
+def test_a_load_that_failed_is_not_told_to_calls_that_came_later(start, folder, s3):
+    """Several instances fail to load at once; whoever calls when the first has said so gets one of
+    his own, and not what the others say a moment later."""
+    server = s3_server(start, folder, s3)
+    for i in range(5):
+        ident = server.create(SAY, name=f"late{i}")
+        assert server.terminate() == 0
+        [(key, code)] = s3.objects.items()
+        s3.objects.clear()
+        server.start()
+        with concurrent.futures.ThreadPoolExecutor(8) as several:
+            early = [several.submit(server.invoke, ident, "x") for _ in range(8)]
+            first = next(concurrent.futures.as_completed(early)).result()
+            assert first.status == 503 and "S3 has no object" in first.body.decode(), first
+            s3.objects[key] = code
+            assert server.result(ident, "x") == b"said"
+        assert {c.result().status for c in early} <= {200, 503}
+        server.fn("DELETE", f"/{ident}")
+        wait_for("its code is gone", lambda: not s3.objects)
 
 
 def test_code_stays_where_it_was_put(start, folder, s3):
