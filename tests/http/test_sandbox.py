@@ -339,6 +339,7 @@ def reach(host, port, timeout=3):
     begin = time.monotonic()
     try:
         s.connect((host, port))
+        s.getpeername()  # an ICMP error may wake connect() a moment before it can be read
         return "connected"
     except OSError as e:
         return type(e).__name__
