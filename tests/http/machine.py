@@ -21,17 +21,31 @@ def cmdline(pid):
         return ""
 
 
+def generation(pid, ancestor):
+    """1 for a child of ANCESTOR, 2 for a grandchild, …; one that is gone is far away."""
+    steps = 0
+    while pid != ancestor and pid > 1:
+        try:
+            stat = pathlib.Path(f"/proc/{pid}/stat").read_text()
+        except OSError:
+            break
+        pid = int(stat.rpartition(")")[2].split()[1])
+        steps += 1
+    return steps if pid == ancestor else 1 << 20
+
+
 def named(server, name):
-    """Processes of the server whose executable is called so, the one nearest to it first."""
+    """Processes of the server whose executable is called so, the one nearest to it first: numbers
+    tell nothing, they are given again."""
     found = []
-    for pid in sorted(children_of(server.pid)):
+    for pid in children_of(server.pid):
         try:
             exe = os.path.basename(os.readlink(f"/proc/{pid}/exe"))
         except OSError:
             exe = os.path.basename(cmdline(pid).split(" ")[0])
         if exe == name or name in cmdline(pid).split(" ")[0]:
-            found.append(pid)
-    return found
+            found.append((generation(pid, server.pid), pid))
+    return [pid for _, pid in sorted(found)]
 
 
 def running(mark):

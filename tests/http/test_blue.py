@@ -568,11 +568,14 @@ def test_answers(server, ws, given, status, body):
 
 
 def test_failures_are_answers(server, ws):
-    f = make(server, ws, timeout=1)
+    f = make(server, ws)
+    path = f"/{ws}/functions/{f['id']}"
     got = invoke(server, ws, f["id"], {"do": "raise"})
     assert any("ValueError: no" in line for line in got["logs"])
+    assert blue(server, "PATCH", path, {"timeout": 1}).status == 200
     got = invoke(server, ws, f["id"], {"do": "sleep"})
     assert (got["status"], got["statusCode"]) == ("error", 504) and got["duration"] >= 1000
+    assert blue(server, "PATCH", path, {"timeout": 30}).status == 200
     got = invoke(server, ws, f["id"], {"do": "exit"})
     assert (got["status"], got["statusCode"]) == ("error", 500) and got["responseBody"]["error"]
     assert blue(server, "GET", f"/{ws}").json["errorRate"] == 100

@@ -11,6 +11,7 @@ import pathlib
 import shutil
 import stat
 import tarfile
+import time
 import urllib.parse
 import uuid
 import zipfile
@@ -538,11 +539,14 @@ def test_what_is_built_is_in_s3(start, folder):
 # ---- the end of the server --------------------------------------------------------------------------
 
 SLOW = "import time\ntime.sleep(3)\n" + HELLO
+# Builds for as long as the test needs to end the server, however slow the machine is.
+UNTIL = "import time\nwhile time.time() < %f:\n    time.sleep(0.05)\n" + HELLO
 
 
 def test_a_build_survives_kill_9(start):
     server = start()
-    idents = [accepted(build(server, SLOW)) for _ in range(3)]
+    code = UNTIL % (time.time() + 10)
+    idents = [accepted(build(server, code)) for _ in range(3)]
     wait_for("one runs", lambda: task(server, idents[0])["status"] == "running")
     server.kill()
     server.start()

@@ -19,7 +19,20 @@ from harness import AS_USER, KILN, PATIENCE_S, b64, children_of, wait_for
 from wire import Wire
 
 OK = "def handler(e): return 'ok'"
-SLOW = "import time\ndef handler(e):\n    time.sleep(e['body'])\n    return 'slept'"
+# Says when it has begun: only then is what follows done to a call that runs.
+SLOW = """
+import time
+def handler(e):
+    print("begun", e["body"], flush=True)
+    time.sleep(e["body"])
+    return "slept"
+"""
+SLOW_JS = """
+exports.handler = e => {
+  console.log('begun', e.body);
+  return new Promise(r => setTimeout(() => r('slept'), e.body * 1000));
+};
+"""
 JS = {"runtime": "nodejs18", "handler": "index.handler"}
 
 
@@ -44,6 +57,22 @@ def status_of(server, call):
 
 def running(server, name="f"):
     return server.kube("GET", f"/{name}").json["status"]["replicas"]
+
+
+def wait_begun(server, ident, body):
+    wait_for(f"the call with {body} runs", lambda: [
+        line for line in server.logs(ident) if line["message"] == f"begun {body}"])
+
+
+def wait_accepted(server, ident, n):
+    """Until n calls of the function run or wait."""
+    gauge = f'kiln_function_calls_running{{function_id="{ident.replace("func-", "fn-")}"'
+
+    def accepted():
+        text = server.request("GET", "/metrics").body.decode()
+        return [int(line.split()[-1]) for line in text.splitlines() if line.startswith(gauge)] == [n]
+
+    wait_for(f"{n} calls are accepted", accepted)
 
 
 # ---- kill -9 of the server ----
@@ -112,7 +141,8 @@ def test_queued_calls_survive_kills(start):
         feeders = [threading.Thread(target=feed) for _ in range(3)]
         for f in feeders:
             f.start()
-        time.sleep(rng.uniform(0.02, 0.4))
+        enough = len(acknowledged) + rng.randint(11, 60)
+        wait_for("some are acknowledged", lambda: len(acknowledged) >= enough)
         server.kill()
         over.set()
         for f in feeders:
@@ -127,7 +157,7 @@ def test_queued_call_runs_again_that_was_cut_off(start):
     server = start()
     ident = server.create("import time\ndef handler(e):\n    time.sleep(float(e['body']))\n"
                           "    return 'end'")
-    call = enqueue(server, ident, "1")
+    call = enqueue(server, ident, "3")
     wait_for("it runs", lambda: status_of(server, call) == "running")
     server.kill()
     server.start()
@@ -152,11 +182,10 @@ def test_builds_go_on_after_a_kill(start):
 
 
 @pytest.mark.parametrize("language,code", [
-    ("python", SLOW),
-    ("node", "exports.handler = e => new Promise(r => setTimeout(() => r('slept'), e.body * 1000));"),
-])
+    ("python", SLOW), ("node", SLOW_JS)])
 def test_kill_of_a_zygote(start, language, code):
-    server = start()
+    # Without spares: one that is being made at that moment would have a part in the zygote's end.
+    server = start("--spares-python", "0", "--spares-node", "0")
     more = JS if language == "node" else {}
     ident = server.create(code, **more)
     server.create(OK if language == "node" else "exports.handler = () => 'ok';", name="other",
@@ -164,9 +193,7 @@ def test_kill_of_a_zygote(start, language, code):
     assert server.kube("POST", "/f/invoke", 0).json["body"] == "slept"
     with Wire(server) as w:
         w.send(w.request("POST", "/api/v1/functions/f/invoke", "30"))
-        wait_for("it runs", lambda: server.kube("GET", "/f/metrics").status == 200
-                 and running(server) >= 1)
-        time.sleep(0.2)
+        wait_begun(server, ident, 30)
         zygotes = machine.named(server, f"kiln-zygote-{language}")
         assert zygotes
         os.kill(zygotes[0], signal.SIGKILL)
@@ -196,19 +223,15 @@ def test_zygotes_that_are_killed_again_and_again(start):
 
 def test_kill_of_an_instance_from_outside(start):
     server = start()
-    ident = server.create("import time\ndef handler(e):\n    time.sleep(e['body'])\n    return 'slept'",
-                          max_replicas=1)
+    ident = server.create(SLOW, max_replicas=1)
     with Wire(server) as w:
-        before = children_of(server.pid)
         w.send(w.request("POST", "/api/v1/functions/f/invoke", "30"))
-        wait_for("it runs", lambda: running(server) == 1)
-        time.sleep(0.2)
+        wait_begun(server, ident, 30)
         for pid in children_of(server.pid):
             if machine.cmdline(pid) and pid not in machine.named(server, "kiln-egress") and \
                     pid not in machine.named(server, "kiln-zygote-python")[:2]:
                 os.kill(pid, signal.SIGKILL)
         reply = w.reply()
-    assert before is not None
     assert reply.status == 500 and reply.headers["X-Kiln-Error"] == "crash", reply
     wait_for("the next ones have an instance", lambda: server.invoke(
         ident, "0", headers={"Content-Type": ["application/json"]}).status == 200)
@@ -232,19 +255,18 @@ def test_kill_of_egress(start):
 
 def test_sigterm_answers_running_calls(start):
     server = start()
-    server.create(SLOW)
+    ident = server.create(SLOW)
     with Wire(server) as w, Wire(server) as idle:
         idle.send("GET /health HTTP/1.1\r\nHost: k\r\n\r\n")
         assert idle.reply().status == 200
-        w.send(w.request("POST", "/api/v1/functions/f/invoke", "1"))
-        wait_for("it runs", lambda: running(server) == 1)
-        time.sleep(0.1)
+        w.send(w.request("POST", "/api/v1/functions/f/invoke", "3"))
+        wait_begun(server, ident, 3)
         server.note_children()
         server.process.send_signal(signal.SIGTERM)
         assert idle.reply() is None, "an idle connection is closed"
         with pytest.raises(OSError):
             wait_for("nobody listens", lambda: not socket.create_connection(
-                (server.host, server.port), timeout=1).close() and False, 5)
+                (server.host, server.port), timeout=1).close() and False)
         reply = w.reply()
         assert reply.status == 200 and reply.json["body"] == "slept", reply
         assert reply.headers["Connection"] == "close"
@@ -254,15 +276,14 @@ def test_sigterm_answers_running_calls(start):
 
 def test_sigterm_refuses_waiting_calls(start):
     server = start()
-    server.create(SLOW, max_replicas=1)
+    ident = server.create(SLOW, max_replicas=1)
     first = Wire(server)
     others = [Wire(server) for _ in range(4)]
-    first.send(first.request("POST", "/api/v1/functions/f/invoke", "1"))
-    wait_for("it runs", lambda: running(server) == 1)
-    time.sleep(0.1)
+    first.send(first.request("POST", "/api/v1/functions/f/invoke", "4"))
+    wait_begun(server, ident, 4)
     for w in others:
         w.send(w.request("POST", "/api/v1/functions/f/invoke", "0"))
-    time.sleep(0.2)
+    wait_accepted(server, ident, 5)
     server.note_children()
     server.process.send_signal(signal.SIGTERM)
     for w in others:
@@ -285,7 +306,7 @@ def test_sigterm_twice_ends_at_once(start):
         server.process.send_signal(signal.SIGTERM)
         wait_for("it drains", lambda: "draining" in server.log())
         server.process.send_signal(signal.SIGTERM)
-        server.process.wait(20)
+        server.process.wait(PATIENCE_S)
     wait_for("nothing is left", lambda: not [p for p in server.seen if harness.alive(p)])
 
 

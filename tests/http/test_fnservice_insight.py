@@ -387,9 +387,11 @@ def handler(event):
     if event["body"] == "hang":
         while True: pass
     if event["body"] == "die": os._exit(3)
-""", timeout=0.3)
-    causes = [server.invoke(ident, b).json["details"]["cause"] for b in ("throw", "hang", "die")]
-    assert causes == ["function", "timeout", "crash"]
+""")
+    for body, cause, timeout in (("throw", "function", 30), ("hang", "timeout", 0.3),
+                                 ("die", "crash", 30)):
+        assert server.fn("PUT", f"/{ident}", {"timeout": timeout}).status == 200
+        assert server.invoke(ident, body).json["details"]["cause"] == cause
     m = metrics(server, ident)
     assert (m["invocations"], m["errors"]) == (3, 3)
 

@@ -582,7 +582,7 @@ def test_async_that_times_out(server):
 
 
 def test_async_before_it_ends(server):
-    ident = server.create("import time\ndef handler(e):\n    time.sleep(1)\n    return 1\n",
+    ident = server.create("import time\ndef handler(e):\n    time.sleep(2)\n    return 1\n",
                           max_replicas=1)
     runs = [start_async(server, ident) for _ in range(2)]
 
