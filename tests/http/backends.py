@@ -30,14 +30,26 @@ class Service:
     """An HTTP service in a thread: answer(method, path, query, headers, body) -> (status, body)."""
 
     def __init__(self):
-        self.port = 0
+        self.port = free_port()
         self.faults = []
         self.server = None
+        self.answering = 0  # requests that are read and not yet answered …
+        self.holding = 0  # … of which so many wait for a test
+        self.change = threading.Lock()
         self.start()
 
     @property
     def url(self):
         return f"http://127.0.0.1:{self.port}"
+
+    def count(self, name, change):
+        with self.change:
+            setattr(self, name, getattr(self, name) + change)
+
+    def hold_until(self, event):
+        self.count("holding", 1)
+        event.wait(PATIENCE_S)
+        self.count("holding", -1)
 
     def start(self):
         service = self
@@ -48,6 +60,13 @@ class Service:
             def handle_any(self):
                 length = int(self.headers.get("Content-Length") or 0)
                 body = self.rfile.read(length)
+                service.count("answering", 1)
+                try:
+                    self.reply_to(body)
+                finally:
+                    service.count("answering", -1)
+
+            def reply_to(self, body):
                 parts = urllib.parse.urlsplit(self.path)
                 try:
                     status, reply = service.answer(self.command, parts.path, parts.query,
@@ -86,10 +105,12 @@ class Service:
         threading.Thread(target=self.server.serve_forever, args=(0.02,), daemon=True).start()
 
     def stop(self):
-        """As a machine that is switched off: its connections end too."""
+        """As a machine that is switched off: its connections end too. What it has done it has told:
+        else it would be asked again for what a test has seen already."""
         if not self.server:
             return
         self.server.shutdown()
+        wait_for("what was done is told", lambda: self.answering <= self.holding)
         self.server.server_close()
         for connection in list(self.server.open):
             try:
@@ -146,7 +167,7 @@ class Loki(Service):
     def query(self, q):
         self.queries.append(q)
         if self.hang:
-            self.hang.wait(PATIENCE_S)
+            self.hold_until(self.hang)
         assert q["direction"] == "backward"
         wanted = dict(re.findall(r'(\w+)="([^"]*)"', q["query"]))
         assert wanted["job"] == "kiln"
@@ -220,7 +241,7 @@ class S3(Service):
         if method == "PUT":
             self.objects[key] = body
             if self.hold:
-                self.hold.wait(PATIENCE_S)
+                self.hold_until(self.hold)
             return 200, b""
         if method == "DELETE":
             self.objects.pop(key, None)
@@ -277,12 +298,11 @@ class Program:
 
 
 class Prometheus(Program):
-    """Scrapes a kiln each second, with a token."""
+    """Scrapes a kiln each second, with a token. Its own port is known before the kiln's is."""
 
     PROBE = "/-/ready"
 
-    def __init__(self, kiln):
-        super().__init__()
+    def scrape(self, kiln):
         (self.folder / "token").write_text(kiln.token)
         (self.folder / "prometheus.yml").write_text(f"""
 global: {{scrape_interval: 1s, evaluation_interval: 1s}}

@@ -274,15 +274,11 @@ def test_the_server_ends_without_a_loki(start, loki):
 
 @pytest.mark.skipif(not shutil.which("prometheus"), reason="no prometheus here")
 def test_a_real_prometheus(start):
-    server = start()
-    flags = ("--listen", f"127.0.0.1:{server.port}")
-    prometheus = Prometheus(server)
+    prometheus = Prometheus()
     try:
+        server = start("--prometheus-url", prometheus.url)
+        prometheus.scrape(server)
         prometheus.start()
-        # the same data and port again, now with it
-        assert server.terminate() == 0
-        server.flags = (*flags, "--prometheus-url", prometheus.url)
-        server.start()
         ident = server.create(BURN)
         selector = f'kiln_function_invocations_total{{function_id="{number(ident)}"}}'
 
@@ -296,7 +292,7 @@ def test_a_real_prometheus(start):
         assert scraped["metric"]["function"] == "f"
         assert scraped["metric"]["workspace"] == "ws-default"
         assert int(scraped["value"][1]) >= 1
-        assert prometheus.ask("up")[0]["value"][1] == "1"
+        wait_for("a scrape in time", lambda: prometheus.ask("up")[0]["value"][1] == "1")
         assert prometheus.ask("kiln_build_info")[0]["metric"]["version"]
         prometheus.kill()
         reply = blue_metrics(server, ident)
