@@ -197,15 +197,15 @@ class Server:
         url = self.data / "server.url"
         url.unlink(missing_ok=True)
         env = {**os.environ, "HOME": str(self.data), **self.env}
-        self.process = subprocess.Popen(
-            self.command(), stdin=subprocess.DEVNULL, stdout=self.log_file,
-            stderr=self.log_file, env=env, start_new_session=True)
-        self.pid = self.process.pid
 
         def listening():
             return re.findall(r"gateway=http://\S*?:(\d+) ", ANSI.sub("", self.log()))
 
-        starts = len(listening())
+        starts = len(listening())  # before it runs: it may be quicker than we are
+        self.process = subprocess.Popen(
+            self.command(), stdin=subprocess.DEVNULL, stdout=self.log_file,
+            stderr=self.log_file, env=env, start_new_session=True)
+        self.pid = self.process.pid
 
         def up():
             assert self.process.poll() is None, f"the server ended:\n{self.log()}"
@@ -363,8 +363,13 @@ class Server:
         data.update(more)
         reply = self.fn("POST", "", data)
         assert reply.status == 201, reply
-        assert reply.json["status"] == "ready", (reply, self.versions_log(reply.json["id"]))
-        return reply.json["id"]
+        ident, status = reply.json["id"], reply.json["status"]
+        if status in ("pending", "building"):  # for longer than the answer waits for it
+            status = wait_for(f"{name} is built", lambda: (
+                lambda s: s if s not in ("pending", "building") else None)(
+                    self.fn("GET", f"/{ident}").json["status"]))
+        assert status == "ready", (reply, self.versions_log(ident))
+        return ident
 
     def versions_log(self, ident):
         version = self.fn("GET", f"/{ident}/versions").json["versions"][0]["id"]
