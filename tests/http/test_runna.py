@@ -717,5 +717,5 @@ def test_a_caller_that_leaves_leaves_a_job(server):
 def server_timeout(server, ident):
     """A call whose client closes before it ends."""
     text = (f"POST /functions/{ident}/invoke HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n"
-            f"Authorization: Bearer {server.token}\r\n\r\n25")
+            f"Authorization: Bearer {server.token}\r\n\r\n10")
     server.raw(text.encode(), timeout=1)
