@@ -201,7 +201,7 @@ static void all_lost(struct zygote_link *zl) {
     for (size_t i = 0; i < n; i++) {
         if (!(inst = instance_find(zl->el, ids[i])))
             continue;
-        if (inst->state != INST_DYING) {
+        if (inst->kill_cause == ERR_NONE) { /* its channel's end may have been seen before */
             inst->kill_cause = ERR_UNAVAILABLE;
             snprintf(inst->kill_text, sizeof inst->kill_text, "the %s runtime ended unexpectedly",
                      runtime_kind_name(zl->kind));

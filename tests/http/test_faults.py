@@ -184,8 +184,7 @@ def test_builds_go_on_after_a_kill(start):
 @pytest.mark.parametrize("language,code", [
     ("python", SLOW), ("node", SLOW_JS)])
 def test_kill_of_a_zygote(start, language, code):
-    # Without spares: one that is being made at that moment would have a part in the zygote's end.
-    server = start("--spares-python", "0", "--spares-node", "0")
+    server = start()
     more = JS if language == "node" else {}
     ident = server.create(code, **more)
     server.create(OK if language == "node" else "exports.handler = () => 'ok';", name="other",
