@@ -113,7 +113,8 @@ static void fire(struct core *c, const struct schedule *e) {
     (void)snprintf(path, sizeof path, "/triggers/%s", e->trigger->name);
     if (core_call_init(c, c->loops[0], &call, e->function_no, WIRE_BODY_JSON, STR("POST"),
                        str_of(path), &err) < 0) {
-        tell_failure(&run, &err);
+        if (err.code != ERR_NOT_FOUND) /* deleted, and not heard of here yet */
+            tell_failure(&run, &err);
         return;
     }
     call.trigger_no = e->trigger->no;
