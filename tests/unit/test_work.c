@@ -22,7 +22,7 @@ struct job {
     bool ran_elsewhere, dropped;
     int done;
 };
-static pthread_t loop_thread;
+static pthread_t loop_thread; /* set before there is another */
 
 static void wait_for(int fd) {
     struct pollfd p = {.fd = fd, .events = POLLIN};
@@ -46,7 +46,6 @@ static void job_done(struct work *work) {
 }
 
 static struct job job(struct loop *loop, struct workers *w, int gate) {
-    loop_thread = pthread_self();
     return (struct job){
         .work = {.run = job_run, .done = job_done, .loop = loop}, .workers = w, .gate = gate};
 }
@@ -168,6 +167,7 @@ static void who_comes_after_the_end_is_refused(void **state) {
 }
 
 int main(void) {
+    loop_thread = pthread_self();
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(runs_on_a_worker_and_ends_on_the_loop),
         cmocka_unit_test(a_full_queue_refuses),
