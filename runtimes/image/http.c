@@ -172,13 +172,6 @@ static int read_head(struct str text, struct head *h, struct result *r) {
     return 0;
 }
 
-static int hex_digit(char c) {
-    return c >= '0' && c <= '9'   ? c - '0'
-           : c >= 'a' && c <= 'f' ? c - 'a' + 10
-           : c >= 'A' && c <= 'F' ? c - 'A' + 10
-                                  : -1;
-}
-
 /* Length of a chunked body at the front of TEXT, whose chunks go to BODY; 0: more is needed. */
 static ssize_t read_chunks(struct str text, struct progress *p, struct buf *body) {
     size_t at = p->at;
@@ -188,7 +181,7 @@ static ssize_t read_chunks(struct str text, struct progress *p, struct buf *body
             return text.len - at > 64 ? -EBADMSG : 0;
         uint64_t n = 0;
         size_t digits = 0;
-        for (int d; (d = hex_digit(text.p[at + digits])) >= 0; digits++)
+        for (int d; (d = hex_value(text.p[at + digits])) >= 0; digits++)
             if ((n = n * 16 + (unsigned)d) > IMAGE_BODY_MAX)
                 return -EBADMSG;
         if (!digits)

@@ -228,14 +228,6 @@ void iron_uuid(const struct ulid *id, char out[IRON_UUID_LEN + 1]) {
     out[n] = '\0';
 }
 
-static int digit(char c) {
-    if (c >= '0' && c <= '9')
-        return c - '0';
-    if (c >= 'a' && c <= 'f')
-        return c - 'a' + 10;
-    return c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
-}
-
 int iron_uuid_parse(struct str s, struct ulid *ret) {
     struct ulid id;
     size_t at = 0;
@@ -244,7 +236,7 @@ int iron_uuid_parse(struct str s, struct ulid *ret) {
     for (size_t i = 0; i < sizeof(id.b); i++) {
         if ((i == 4 || i == 6 || i == 8 || i == 10) && s.p[at++] != '-')
             return -EINVAL;
-        int hi = digit(s.p[at]), lo = digit(s.p[at + 1]);
+        int hi = hex_value(s.p[at]), lo = hex_value(s.p[at + 1]);
         if (hi < 0 || lo < 0)
             return -EINVAL;
         id.b[i] = (uint8_t)(hi << 4 | lo);

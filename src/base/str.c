@@ -120,6 +120,13 @@ bool str_is_utf8(struct str s) {
     return true;
 }
 
+bool str_is_small_hex(struct str s) {
+    for (size_t i = 0; i < s.len; i++)
+        if (hex_value(s.p[i]) < 0 || (s.p[i] >= 'A' && s.p[i] <= 'F'))
+            return false;
+    return true;
+}
+
 char *str_dup(struct str s) {
     char *copy = x_alloc(s.len + 1);
     if (s.len)

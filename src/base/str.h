@@ -41,6 +41,15 @@ int str_u64(struct str s, uint64_t max, uint64_t *ret);
 bool str_is_utf8(struct str s);
 /* Bytes of the UTF-8 sequence that S begins with (1..4), or 0 when S is empty or it is broken. */
 size_t str_utf8_step(struct str s);
+/* Value of a hexadecimal digit, large or small, or -1. */
+static inline int hex_value(char c) {
+    if (c >= '0' && c <= '9')
+        return c - '0';
+    char lower = (char)(c | 0x20);
+    return lower >= 'a' && lower <= 'f' ? lower - 'a' + 10 : -1;
+}
+/* Are all of them digits and small letters from a to f, as hashes are written? */
+bool str_is_small_hex(struct str s);
 /* NUL-terminated copy; free with free(). */
 char *str_dup(struct str s) MUST_CHECK;
 

@@ -20,12 +20,5 @@ extern const char http_token_lower[256];
 static inline bool http_char_is(char c, uint8_t classes) {
     return (http_char_class[(uint8_t)c] & classes) != 0;
 }
-/* Value of a hexadecimal digit, or -1. */
-static inline int http_hex(char c) {
-    if (c >= '0' && c <= '9')
-        return c - '0';
-    char lower = (char)(c | 0x20);
-    return lower >= 'a' && lower <= 'f' ? lower - 'a' + 10 : -1;
-}
 
 #endif

@@ -33,7 +33,7 @@ static bool is_text(char c) {
 }
 
 static int take_size(struct http_chunked *d, char c, const char **ret_reason) {
-    int v = http_hex(c);
+    int v = hex_value(c);
     if (v >= 0) {
         if (++d->digits > SIZE_DIGITS_MAX)
             return refuse(ret_reason, 413, "A chunk is too large.");

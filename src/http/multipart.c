@@ -152,8 +152,8 @@ static int take_extended(const struct parameter *p, char out[MULTIPART_NAME_MAX 
     for (size_t i = 0; i < rest.len; i++) {
         char c = rest.p[i];
         if (c == '%') {
-            int high = i + 2 < rest.len ? http_hex(rest.p[i + 1]) : -1;
-            int low = i + 2 < rest.len ? http_hex(rest.p[i + 2]) : -1;
+            int high = i + 2 < rest.len ? hex_value(rest.p[i + 1]) : -1;
+            int low = i + 2 < rest.len ? hex_value(rest.p[i + 2]) : -1;
             if (high < 0 || low < 0)
                 return -EINVAL;
             c = (char)(high << 4 | low);

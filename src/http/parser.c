@@ -60,7 +60,8 @@ static bool is_reg_name(struct str s) {
     for (size_t i = 0; i < s.len; i++) {
         if (http_char_is(s.p[i], CHAR_HOST))
             continue;
-        if (s.p[i] != '%' || s.len - i < 3 || http_hex(s.p[i + 1]) < 0 || http_hex(s.p[i + 2]) < 0)
+        if (s.p[i] != '%' || s.len - i < 3 || hex_value(s.p[i + 1]) < 0 ||
+            hex_value(s.p[i + 2]) < 0)
             return false;
         i += 2;
     }

@@ -9,7 +9,7 @@
 static int unescape(const char *p, size_t left) {
     if (left < 3)
         return -1;
-    int hi = http_hex(p[1]), lo = http_hex(p[2]);
+    int hi = hex_value(p[1]), lo = hex_value(p[2]);
     if (hi < 0 || lo < 0 || (hi | lo) == 0)
         return -1;
     return hi << 4 | lo;

@@ -47,17 +47,10 @@ static inline bool take(struct scan *s, char c) {
     return true;
 }
 
-static int hex_digit(char c) {
-    if (c >= '0' && c <= '9')
-        return c - '0';
-    c |= 0x20;
-    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
-
 static bool take_hex4(struct scan *s, uint32_t *ret) {
     uint32_t v = 0;
     for (int i = 0; i < 4; i++, s->p++) {
-        int digit = s->p < s->end ? hex_digit(*s->p) : -1;
+        int digit = s->p < s->end ? hex_value(*s->p) : -1;
         if (digit < 0)
             return false;
         v = v << 4 | (uint32_t)digit;

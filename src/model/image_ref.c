@@ -19,12 +19,8 @@ static bool is_alnum(char c) {
 }
 
 bool image_digest_check(struct str s) {
-    if (s.len != IMAGE_DIGEST_LEN || memcmp(s.p, "sha256:", 7) != 0)
-        return false;
-    for (size_t i = 7; i < s.len; i++)
-        if (!(s.p[i] >= '0' && s.p[i] <= '9') && !(s.p[i] >= 'a' && s.p[i] <= 'f'))
-            return false;
-    return true;
+    return s.len == IMAGE_DIGEST_LEN && memcmp(s.p, "sha256:", 7) == 0 &&
+           str_is_small_hex(str_n(s.p + 7, s.len - 7));
 }
 
 /* Small letters and digits, between them '.', '_', '__' or any number of '-'. */

@@ -39,16 +39,12 @@ void task_id_make(char out[TASK_ID_LEN + 1]) {
                    b[13], b[14], b[15]);
 }
 
-static bool is_lower_hex(char c) {
-    return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f');
-}
-
 bool task_id_is(struct str s) {
     if (s.len != TASK_ID_LEN || !str_starts(s, STR("task-")))
         return false;
     for (size_t i = 5; i < s.len; i++) {
         bool dash = i == 13 || i == 18 || i == 23 || i == 28;
-        if (dash ? s.p[i] != '-' : !is_lower_hex(s.p[i]))
+        if (dash ? s.p[i] != '-' : !str_is_small_hex(str_n(s.p + i, 1)))
             return false;
     }
     return true;

@@ -251,12 +251,8 @@ static bool layout_name(const char *name) {
     if (str_is(s, "oci-layout") || str_is(s, "index.json"))
         return true;
     const struct str blobs = STR("blobs/sha256/");
-    if (!str_starts(s, blobs) || s.len != blobs.len + 2 * SHA256_DIGEST_LENGTH)
-        return false;
-    for (size_t i = blobs.len; i < s.len; i++)
-        if (!(s.p[i] >= '0' && s.p[i] <= '9') && !(s.p[i] >= 'a' && s.p[i] <= 'f'))
-            return false;
-    return true;
+    return str_starts(s, blobs) && s.len == blobs.len + 2 * SHA256_DIGEST_LENGTH &&
+           str_is_small_hex(str_n(s.p + blobs.len, s.len - blobs.len));
 }
 
 static int damaged(struct error *err) {

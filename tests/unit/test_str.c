@@ -78,12 +78,28 @@ static void test_utf8(void **state UNUSED) {
     assert_int_equal(str_utf8_step(STR_NULL), 0);
 }
 
+static void hex(void **state) {
+    (void)state;
+    static const char digits[] = "0123456789abcdef";
+    for (int c = 0; c < 256; c++) {
+        char ch = (char)c;
+        const char *small = c ? strchr(digits, c) : NULL;
+        bool large = c >= 'A' && c <= 'F';
+        int want = small ? (int)(small - digits) : large ? c - 'A' + 10 : -1;
+        assert_int_equal(hex_value(ch), want);
+        assert_int_equal(str_is_small_hex(str_n(&ch, 1)), small != NULL);
+    }
+    assert_true(str_is_small_hex(STR("00ff")));
+    assert_false(str_is_small_hex(STR("00fF")));
+    assert_false(str_is_small_hex(STR("ff0g")));
+    assert_true(str_is_small_hex(STR("")));
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_compare),
-        cmocka_unit_test(test_trim_and_cut),
-        cmocka_unit_test(test_u64),
-        cmocka_unit_test(test_utf8),
+        cmocka_unit_test(test_compare), cmocka_unit_test(test_trim_and_cut),
+        cmocka_unit_test(test_u64),     cmocka_unit_test(test_utf8),
+        cmocka_unit_test(hex),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
