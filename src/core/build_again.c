@@ -8,8 +8,7 @@
 struct again {
     struct change ch;
     struct function *next;
-    uint32_t version_no, number;
-    char *image;
+    struct version newest;
 };
 
 static int prepare(struct change *ch, struct error *err) {
@@ -25,21 +24,14 @@ static int prepare(struct change *ch, struct error *err) {
     return 0;
 }
 
-static bool newest(void *arg, const struct version *v) {
-    struct again *op = arg;
-    op->version_no = v->no;
-    op->number = v->number;
-    op->image = version_is_image(v) ? x_strdup(v->image) : NULL;
-    return false;
-}
-
 static int run(struct change *ch, struct store *s, struct error *err) {
     struct again *op = container_of(ch, struct again, ch);
-    if (store_version_each(s, op->next->no, newest, op, err) < 0)
+    struct version *v = &op->newest;
+    if (store_version_newest(s, op->next->no, v, err) < 0)
         return -1;
-    if (!op->image)
+    if (!version_is_image(v))
         return error_set(err, ERR_CONFLICT, "the newest version is no image");
-    if (store_version_set_build(s, op->version_no, BUILD_RUNNING, STR(""), err) < 0)
+    if (store_version_set_build(s, v->no, BUILD_RUNNING, STR(""), err) < 0)
         return -1;
     return store_function_update(s, op->next, err);
 }
@@ -55,11 +47,11 @@ static void finish(struct change *ch, const struct error *err) {
     struct core *c = ch->core;
     atomic_store(&ch->fn->pulling_again, false);
     if (!err && op->next)
-        build_enqueue(c, ch->fn, op->next, op->version_no, op->number, op->image, true, false, NULL,
-                      ch->loop);
+        build_enqueue(c, ch->fn, op->next, op->newest.no, op->newest.number, op->newest.image, true,
+                      false, NULL, ch->loop);
     core_look_again(c);
     function_unref(op->next);
-    free(op->image);
+    version_done(&op->newest);
     change_done(ch);
     free(op);
 }

@@ -15,19 +15,20 @@ struct codes_ask {
     void *arg;
 };
 
-static bool first_only(void *arg, const struct version *v) {
-    *(uint32_t *)arg = v->no;
-    return false;
+static int newest(struct store *s, uint32_t function_no, uint32_t *ret_no, struct error *err) {
+    struct version v = {0};
+    int r = store_version_newest(s, function_no, &v, err);
+    *ret_no = v.no;
+    version_done(&v);
+    return r;
 }
 
 /* What is gone meanwhile, or is no code (an image), stays NULL. */
 static int read_one(struct store *s, struct codes_want *want, struct code_slot *ret,
                     struct error *err) {
     struct error why = {0};
-    if (!want->version_no &&
-        store_version_each(s, want->function_no, first_only, &want->version_no, err) < 0)
-        return -1;
-    if (!want->version_no || code_slot_read(s, want->version_no, ret, &why) == 0)
+    if ((want->version_no || newest(s, want->function_no, &want->version_no, &why) == 0) &&
+        code_slot_read(s, want->version_no, ret, &why) == 0)
         return 0;
     if (why.code == ERR_NOT_FOUND)
         return 0;

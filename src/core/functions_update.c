@@ -106,12 +106,16 @@ static int replace_triggers(struct update *op, struct store *s, struct error *er
     return r < 0 ? r : triggers_insert(s, op->triggers, op->n_triggers, op->f->no, err);
 }
 
-static bool first_only(void *arg, const struct version *v) {
-    struct update *op = arg;
-    op->version_no = v->no;
-    op->number = v->number;
-    op->image = version_is_image(v) ? x_strdup(v->image) : NULL;
-    return false;
+static int rebuild_newest(struct update *op, struct store *s, struct error *err) {
+    struct version v = {0};
+    int r = store_version_newest(s, op->f->no, &v, err);
+    if (r == 0)
+        r = store_version_set_build(s, v.no, BUILD_RUNNING, STR(""), err);
+    op->version_no = v.no;
+    op->number = v.number;
+    op->image = version_is_image(&v) ? TAKE_PTR(v.image) : NULL;
+    version_done(&v);
+    return r;
 }
 
 static int add_version(struct update *op, struct store *s, struct error *err) {
@@ -139,9 +143,7 @@ static int run(struct change *ch, struct store *s, struct error *err) {
         return -1;
     if (op->code && add_version(op, s, err) < 0)
         return -1;
-    if (op->rebuild &&
-        (store_version_each(s, op->f->no, first_only, op, err) < 0 ||
-         store_version_set_build(s, op->version_no, BUILD_RUNNING, STR(""), err) < 0))
+    if (op->rebuild && rebuild_newest(op, s, err) < 0)
         return -1;
     return op->triggers_given ? replace_triggers(op, s, err) : 0;
 }

@@ -95,6 +95,13 @@ int store_version_get(struct store *s, uint32_t no, struct version *ret, struct 
     return read_one(&q, ret, err);
 }
 
+int store_version_newest(struct store *s, uint32_t function_no, struct version *ret,
+                         struct error *err) {
+    cleanup_query struct query q = query_read(s, STORE_STATE, EACH);
+    bind_int(&q, function_no);
+    return read_one(&q, ret, err);
+}
+
 int store_version_find(struct store *s, uint32_t function_no, uint32_t number, struct version *ret,
                        struct error *err) {
     cleanup_query struct query q = query_read(s, STORE_STATE, FIND);

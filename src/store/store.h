@@ -106,6 +106,9 @@ int store_version_insert(struct store *s, struct version *v /* sets no */, struc
 int store_version_get(struct store *s, uint32_t no, struct version *ret, struct error *err);
 int store_version_find(struct store *s, uint32_t function_no, uint32_t number, struct version *ret,
                        struct error *err);
+/* The one with the highest number, without its build log. */
+int store_version_newest(struct store *s, uint32_t function_no, struct version *ret,
+                         struct error *err);
 /* *RET_AT: the key of the object that it is outside, yours to free, and *RET is NULL then; NULL: it
  * is here. */
 int store_version_code(struct store *s, uint32_t no, struct blob **ret, char **ret_at,
@@ -123,7 +126,6 @@ int store_objects_unused(struct store *s, int64_t now_us, uint32_t limit,
                          void (*visit)(void *arg, const char *key), void *arg, struct error *err);
 int store_version_set_build(struct store *s, uint32_t no, enum build_status b, struct str log,
                             struct error *err);
-/* Highest number first, without their build logs. */
 /* What an image version was resolved to: 0 and *RET_IMAGE (free(), NULL: it is code), *RET_SPEC
  * (a reference; NULL: not yet). The digest stands in the spec. */
 int store_version_image(struct store *s, uint32_t no, char **ret_image, char **ret_digest,
@@ -133,6 +135,7 @@ int store_version_set_image(struct store *s, uint32_t no, const char *digest, st
 /* Digests of the images that are active versions. */
 int store_images_active(struct store *s, void (*visit)(void *arg, const char *digest), void *arg,
                         struct error *err);
+/* Highest number first, without their build logs. */
 int store_version_each(struct store *s, uint32_t function_no,
                        bool (*visit)(void *arg, const struct version *v), void *arg,
                        struct error *err);
