@@ -16,6 +16,10 @@ char *task_path(const struct builder *t, const char *id, const char *name) {
     return x_asprintf("%s/%s%s%s", t->artifacts, id, name ? "/" : "", name ? name : "");
 }
 
+char *task_object_key(const char *ws, const char *id, const char *name) {
+    return x_asprintf("tasks/%s/%s/%s", ws, id, name);
+}
+
 int task_make_folder(const struct builder *t, const char *id, struct error *err) {
     cleanup_free char *path = task_path(t, id, NULL);
     if (mkdir(path, 0700) < 0 && errno != EEXIST)

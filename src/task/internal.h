@@ -61,6 +61,8 @@ int task_store_wait(struct builder *t, int (*run)(struct store *s, void *arg, st
                     void *arg, struct error *err);
 /* DATA/artifacts/<id>[/<name>]; free(). */
 char *task_path(const struct builder *t, const char *id, const char *name);
+/* Where the same lies in S3, in the place of workspace WS. The caller's. */
+char *task_object_key(const char *ws, const char *id, const char *name);
 /* Makes or replaces it, mode 0600, and waits until it is on the disk. */
 int task_write_file(const char *path, struct str bytes, struct error *err);
 int task_read_file(const char *path, size_t max, struct buf *out, struct error *err);

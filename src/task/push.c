@@ -205,7 +205,7 @@ static int find_source(struct job *j, char **ret, struct error *err) {
     if (!j->tasks->config.s3)
         return error_set(err, ERR_NOT_FOUND, "the artefact is gone: build it again");
     cleanup_buf struct buf bytes = BUF_INIT(4 * SOURCE_BYTES_MAX);
-    cleanup_free char *key = x_asprintf("tasks/%s/%s/image.tar", j->task.workspace, id);
+    cleanup_free char *key = task_object_key(j->task.workspace, id, "image.tar");
     cleanup_free char *copy = task_path(j->tasks, j->task.id, "image.tar");
     if (s3_get(j->tasks->config.s3, key, &bytes, err) < 0 ||
         task_write_file(copy, buf_str(&bytes), err) < 0)

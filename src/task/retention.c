@@ -39,7 +39,7 @@ static void remove_objects(struct builder *t, const struct gone *g) {
     static const char *const names[] = {"source.py", "source.zip", "image.tar"};
     struct error err;
     for (size_t i = 0; i < ARRAY_LEN(names); i++) {
-        cleanup_free char *key = x_asprintf("tasks/%s/%s/%s", g->workspace, g->id, names[i]);
+        cleanup_free char *key = task_object_key(g->workspace, g->id, names[i]);
         if (s3_delete(t->config.s3, key, &err) < 0) {
             log_warn("a task's objects stay in S3", LOG_STR("task", g->id),
                      LOG_STR("error", err.text));

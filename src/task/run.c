@@ -240,14 +240,10 @@ static int check_code(struct job *j, const struct source *s, struct error *err) 
 }
 
 /* ---- build ---- */
-static char *s3_key(const struct job *j, const char *name) {
-    return x_asprintf("tasks/%s/%s/%s", j->task.workspace, j->task.id, name);
-}
-
 static int put_s3(struct job *j, struct str bytes, const char *name, char **ret_url,
                   struct error *err) {
     struct builder *t = j->tasks;
-    cleanup_free char *key = s3_key(j, name);
+    cleanup_free char *key = task_object_key(j->task.workspace, j->task.id, name);
     if (s3_put(t->config.s3, key, bytes, err) < 0)
         return -1;
     free(*ret_url);
