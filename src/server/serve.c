@@ -29,6 +29,10 @@
 #define PULLING_QUEUE   1000 /* … and those that wait; more are refused */
 #define LAST_REPLIES_MS 1000 /* after the last call has ended, for its reply to leave */
 
+/* Threads for what blocks; for images, whose registries may hang; for questions to Loki and
+ * Prometheus, which may hang. On the way down they end in this order. */
+enum pool { BLOCKING, PULLING, ASKING, POOLS };
+
 struct worker { /* one loop thread */
     struct server *server;
     struct loop *loop;
@@ -43,9 +47,7 @@ struct server {
     struct worker workers[LOOPS_MAX];
     struct loop *loops[LOOPS_MAX];
     size_t n_loops, n_threads;
-    struct workers *blocking; /* threads for what blocks */
-    struct workers *pulling;  /* … for images, whose registries may hang */
-    struct workers *asking;   /* … and for questions to Loki and Prometheus, which may hang */
+    struct workers *pools[POOLS];
     struct backends backends;
     struct store *store;
     struct oci *images;
@@ -57,8 +59,9 @@ struct server {
     struct loop_io signals;
     struct loop_timer last_replies;
     _Atomic uint32_t servers_open;
-    struct loop_task servers_gone, blocking_idle, pulling_idle, asking_idle;
-    bool draining, core_drained, blocking_ended;
+    struct loop_task servers_gone, pool_idle;
+    uint32_t pools_ended;
+    bool draining, core_drained;
 };
 
 /* ---- limits and signals of the process ---- */
@@ -90,7 +93,7 @@ static void stop_loops(struct server *sv) {
 }
 
 static void check_done(struct server *sv) {
-    if (sv->core_drained && sv->blocking_ended && atomic_load(&sv->servers_open) == 0)
+    if (sv->core_drained && sv->pools_ended == POOLS && atomic_load(&sv->servers_open) == 0)
         stop_loops(sv);
 }
 
@@ -116,31 +119,27 @@ static void replies_late(struct loop_timer *timer) {
     stop_loops(container_of(timer, struct server, last_replies));
 }
 
-static void asking_idle(struct loop_task *task) {
-    struct server *sv = container_of(task, struct server, asking_idle);
-    sv->blocking_ended = true;
-    check_done(sv);
+static void pool_idle(struct loop_task *task);
+
+static void stop_next_pool(struct server *sv) {
+    sv->pool_idle = (struct loop_task){.run = pool_idle};
+    workers_stop(sv->pools[sv->pools_ended], sv->loops[0], &sv->pool_idle);
 }
 
-static void pulling_idle(struct loop_task *task) {
-    struct server *sv = container_of(task, struct server, pulling_idle);
-    sv->asking_idle = (struct loop_task){.run = asking_idle};
-    workers_stop(sv->asking, sv->loops[0], &sv->asking_idle);
-}
-
-static void blocking_idle(struct loop_task *task) {
-    struct server *sv = container_of(task, struct server, blocking_idle);
-    sv->pulling_idle = (struct loop_task){.run = pulling_idle};
-    workers_stop(sv->pulling, sv->loops[0], &sv->pulling_idle);
+static void pool_idle(struct loop_task *task) {
+    struct server *sv = container_of(task, struct server, pool_idle);
+    if (++sv->pools_ended < POOLS)
+        stop_next_pool(sv);
+    else
+        check_done(sv);
 }
 
 /* What blocks is told to end now: before, a call may have waited for it. */
 static void core_drained(void *arg) {
     struct server *sv = arg;
     sv->core_drained = true;
-    sv->blocking_idle = (struct loop_task){.run = blocking_idle};
     backends_stop(&sv->backends);
-    workers_stop(sv->blocking, sv->loops[0], &sv->blocking_idle);
+    stop_next_pool(sv);
     loop_timer_set(sv->loops[0], &sv->last_replies,
                    loop_now_ns(sv->loops[0]) + LAST_REPLIES_MS * NS_PER_MS);
     check_done(sv);
@@ -190,10 +189,10 @@ static struct core_config core_settings(const struct server *sv) {
         .async_running_max = (uint32_t)s->async_running_max,
         .task_lease_ms = (uint32_t)s->task_lease_ms,
         .body_max = (uint32_t)s->body_max,
-        .workers = sv->blocking,
-        .pullers = sv->pulling,
+        .workers = sv->pools[BLOCKING],
+        .pullers = sv->pools[PULLING],
         .images = sv->images,
-        .askers = sv->asking,
+        .askers = sv->pools[ASKING],
         .loki = sv->backends.loki,
         .prometheus = sv->backends.prometheus,
         .s3 = sv->backends.s3,
@@ -241,9 +240,9 @@ static int open_images(struct server *sv, struct error *err) {
 }
 
 static int start_core(struct server *sv, struct error *err) {
-    sv->asking = workers_new(ASKING_THREADS, ASKING_QUEUE);
-    sv->pulling = workers_new(PULLING_THREADS, PULLING_QUEUE);
-    sv->blocking =
+    sv->pools[ASKING] = workers_new(ASKING_THREADS, ASKING_QUEUE);
+    sv->pools[PULLING] = workers_new(PULLING_THREADS, PULLING_QUEUE);
+    sv->pools[BLOCKING] =
         workers_new((uint32_t)sv->settings->work_threads, (uint32_t)sv->settings->work_queue);
     if (backends_open(sv->settings, &sv->backends, err) < 0)
         return -1;
@@ -318,7 +317,7 @@ static int start_builder(struct server *sv, struct error *err) {
     struct builder_config config = {
         .core = sv->core,
         .store = sv->store,
-        .workers = sv->blocking,
+        .workers = sv->pools[BLOCKING],
         .loops = sv->loops,
         .n_loops = sv->n_loops,
         .data_dir = sv->paths.data,
@@ -404,9 +403,8 @@ static void take_down(struct server *sv) {
         pthread_join(sv->workers[i].thread, NULL);
     }
     backends_stop(&sv->backends);
-    workers_end(sv->asking);
-    workers_end(sv->pulling);
-    workers_end(sv->blocking); /* its last work still speaks to all of these */
+    for (size_t i = POOLS; i-- > 0;)
+        workers_end(sv->pools[i]); /* the last work of BLOCKING still speaks to all of these */
     for (size_t i = 0; i < sv->n_loops; i++) {
         http_server_free(sv->workers[i].api);
         http_server_free(sv->workers[i].gateway);
@@ -414,9 +412,8 @@ static void take_down(struct server *sv) {
     api_free(sv->api);
     builder_free(sv->builder);
     store_close(sv->store); /* its last jobs still speak to core, and to workers */
-    workers_free(sv->asking);
-    workers_free(sv->pulling);
-    workers_free(sv->blocking);
+    for (size_t i = 0; i < POOLS; i++)
+        workers_free(sv->pools[i]);
     core_free(sv->core);
     oci_free(sv->images);
     backends_close(&sv->backends); /* the last lines have been told by then */
