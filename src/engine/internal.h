@@ -117,10 +117,9 @@ struct pool {
     uint32_t n_waiting, n_idle, n_loading;
     uint32_t n_local; /* instances on this loop in whatever state */
     bool retired;
-    bool asked;  /* another loop has been asked for an idle instance */
-    bool wanted; /* our bit in want_mask is set */
-    bool fetching;
-    uint64_t fetch_ns; /* since when */
+    bool asked;        /* another loop has been asked for an idle instance */
+    bool wanted;       /* our bit in want_mask is set */
+    uint64_t fetch_ns; /* the code was asked for then and has not come yet; 0: it was not */
     uint32_t since_fair;
     uint64_t ewma_us; /* running time of calls, 0 until one ended */
     struct loop_timer idle_timer, wait_timer, keep_timer;

@@ -75,7 +75,8 @@ static void no_code(struct instance *inst, uint64_t asked_ns, const struct error
 
 static void code_ready(void *arg, struct blob *code, const struct error *err) {
     struct pool *p = arg;
-    p->fetching = false;
+    uint64_t asked_ns = p->fetch_ns;
+    p->fetch_ns = 0;
     list_for_each_safe (it, &p->loading) {
         struct instance *inst = list_entry(it, struct instance, link);
         if (!inst->spawned || inst->load_sent)
@@ -84,7 +85,7 @@ static void code_ready(void *arg, struct blob *code, const struct error *err) {
             send_load(inst, p->deployment->function, p->deployment->project,
                       p->deployment->version_number, code, 0);
         else
-            no_code(inst, p->fetch_ns, err);
+            no_code(inst, asked_ns, err);
     }
     pool_check_unused(p);
 }
@@ -121,8 +122,7 @@ void load_begin(struct instance *inst) {
     if (!p) {
         send_load(inst, f, inst->build->project, inst->build->version_number, inst->build->code,
                   WIRE_LOAD_CHECK);
-    } else if (!p->fetching) {
-        p->fetching = true;
+    } else if (!p->fetch_ns) {
         p->fetch_ns = clock_mono_ns();
         e->config.fetch_code(e->config.user, inst->el->loop, p->deployment->version_no, code_ready,
                              p);

@@ -60,7 +60,7 @@ static void pool_free(struct pool *p) {
 }
 
 void pool_check_unused(struct pool *p) {
-    if (p->n_local || p->n_waiting || p->fetching || p->asked || p->pinned)
+    if (p->n_local || p->n_waiting || p->fetch_ns || p->asked || p->pinned)
         return;
     if (p->retired || p->el->draining)
         pool_free(p);
