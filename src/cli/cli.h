@@ -40,6 +40,10 @@ int options_parse(const struct command *c, int argc, char **argv, struct options
 /* "10m" ago, or RFC 3339 as it is, as RFC 3339. */
 int option_time(const char *text, const char *option, char out[RFC3339_MAX], struct error *err);
 int option_limit(const char *text, struct error *err); /* NULL is fine */
+/* --since and --until, where they were given, as query parameters of these names, each behind '&'.
+ */
+int option_window(const struct options *o, const char *since, const char *until, struct buf *out,
+                  struct error *err);
 void options_help(const struct command *c, struct buf *out);
 
 /* ---- client.c: one request after the other over one connection ---- */
@@ -50,6 +54,9 @@ int client_call(const char *method, const char *path, const struct buf *body, st
 /* The same with a path of the server's root, for what another of its APIs does. */
 int client_call_at(const char *method, const char *path, const struct buf *body, struct json **ret,
                    struct error *err);
+/* GET of one whose reply has the list MEMBER: *RET_LIST stands in *RET. */
+int client_list(const char *path, const char *member, struct json **ret,
+                const struct json **ret_list, struct error *err);
 const char *client_workspace(void); /* KILN_WORKSPACE, or CLI_WORKSPACE */
 /* Gives every line of a streamed answer to LINE as it comes, until the server or Ctrl-C ends it. */
 int client_stream(const char *path, void (*line)(struct str line), struct error *err);
@@ -85,9 +92,12 @@ struct table {
     size_t n_columns, n_rows;
     char **cells;
 };
-void table_init(struct table *t, const char *const *heads, size_t n_columns);
 void table_row(struct table *t, ...); /* as many const char * as there are columns */
-void table_print(struct table *t);    /* and frees */
+/* LIST as --json wants it, else a table with a row for each item; where it has none, NOTHING (NULL:
+ * the heads alone). */
+int table_of(const struct options *o, const struct json *list, const char *const *heads,
+             size_t n_columns, const char *nothing,
+             void (*row)(struct table *t, const struct json *item));
 /* "3s", "5m", "2h", "4d" since an RFC 3339 time. */
 const char *table_age(struct str rfc3339, char out[16]);
 

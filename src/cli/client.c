@@ -141,6 +141,13 @@ int client_call(const char *method, const char *path, const struct buf *body, st
     return client_call_at(method, all, body, ret, err);
 }
 
+int client_list(const char *path, const char *member, struct json **ret,
+                const struct json **ret_list, struct error *err) {
+    if (client_call("GET", path, NULL, ret, err) < 0)
+        return -1;
+    return json_get_array(*ret, member, JSON_REQUIRED, ret_list, err);
+}
+
 int client_call_at(const char *method, const char *path, const struct buf *body, struct json **ret,
                    struct error *err) {
     if (start(err) < 0)

@@ -232,8 +232,7 @@ static char *newest_version(const char *id, struct error *err) {
     cleanup_free char *path = x_asprintf("/%s/versions", id);
     cleanup_json struct json *reply = NULL;
     const struct json *list = NULL;
-    if (client_call("GET", path, NULL, &reply, err) < 0 ||
-        json_get_array(reply, "versions", JSON_REQUIRED, &list, err) < 0)
+    if (client_list(path, "versions", &reply, &list, err) < 0)
         return NULL;
     return str_dup(member_str(json_item(list, 0), "id", ""));
 }

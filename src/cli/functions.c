@@ -26,9 +26,7 @@ static int fetch_list(const struct options *o, struct json **ret, const struct j
     char *project = curl_easy_escape(NULL, project_of(o), 0);
     cleanup_free char *path = x_asprintf("?project_id=%s", project);
     curl_free(project);
-    if (client_call("GET", path, NULL, ret, err) < 0)
-        return -1;
-    return json_get_array(*ret, "functions", JSON_REQUIRED, ret_list, err);
+    return client_list(path, "functions", ret, ret_list, err);
 }
 
 int function_find(const struct options *o, const char *name, char **ret_id, struct error *err) {
@@ -48,36 +46,27 @@ int function_find(const struct options *o, const char *name, char **ret_id, stru
                      name, project_of(o));
 }
 
+static void function_row(struct table *t, const struct json *f) {
+    char age[16];
+    const char *names[] = {"name", "runtime", "status", "active_version", "id"};
+    char *cells[ARRAY_LEN(names)];
+    for (size_t c = 0; c < ARRAY_LEN(names); c++)
+        cells[c] = str_dup(text_of(f, names[c]));
+    table_row(t, cells[0], cells[1], cells[2], cells[3],
+              table_age(text_of(f, json_has(f, "updated_at") ? "updated_at" : "created_at"), age),
+              cells[4]);
+    for (size_t c = 0; c < ARRAY_LEN(names); c++)
+        free(cells[c]);
+}
+
 int command_list(const struct options *o, struct error *err) {
     static const char *const heads[] = {"NAME", "RUNTIME", "STATUS", "VERSION", "UPDATED", "ID"};
     cleanup_json struct json *reply = NULL;
     const struct json *list = NULL;
     if (fetch_list(o, &reply, &list, err) < 0)
         return -1;
-    if (o->json)
-        return print_json(list);
-    if (json_count(list) == 0) {
-        puts("no functions yet: make one with `kiln deploy FILE`");
-        return 0;
-    }
-    struct table t;
-    table_init(&t, heads, ARRAY_LEN(heads));
-    for (size_t i = 0; i < json_count(list); i++) {
-        const struct json *f = json_item(list, i);
-        char age[16];
-        const char *names[] = {"name", "runtime", "status", "active_version", "id"};
-        char *cells[ARRAY_LEN(names)];
-        for (size_t c = 0; c < ARRAY_LEN(names); c++)
-            cells[c] = str_dup(text_of(f, names[c]));
-        table_row(
-            &t, cells[0], cells[1], cells[2], cells[3],
-            table_age(text_of(f, json_has(f, "updated_at") ? "updated_at" : "created_at"), age),
-            cells[4]);
-        for (size_t c = 0; c < ARRAY_LEN(names); c++)
-            free(cells[c]);
-    }
-    table_print(&t);
-    return 0;
+    return table_of(o, list, heads, ARRAY_LEN(heads),
+                    "no functions yet: make one with `kiln deploy FILE`", function_row);
 }
 
 static void print_value(const char *name, const struct json *v) {
@@ -130,9 +119,7 @@ int command_delete(const struct options *o, struct error *err) {
 static int fetch_versions(const char *id, struct json **ret, const struct json **ret_list,
                           struct error *err) {
     cleanup_free char *path = x_asprintf("/%s/versions", id);
-    if (client_call("GET", path, NULL, ret, err) < 0)
-        return -1;
-    return json_get_array(*ret, "versions", JSON_REQUIRED, ret_list, err);
+    return client_list(path, "versions", ret, ret_list, err);
 }
 
 static int64_t number_of(const struct json *v) {
@@ -149,6 +136,15 @@ static bool active(const struct json *v) {
     return is;
 }
 
+static void version_row(struct table *t, const struct json *v) {
+    char number[24], age[16];
+    snprintf(number, sizeof number, "v%lld", (long long)number_of(v));
+    cleanup_free char *build = str_dup(text_of(v, "build_status"));
+    cleanup_free char *ver = str_dup(text_of(v, "id"));
+    table_row(t, number, build, active(v) ? "yes" : "", table_age(text_of(v, "created_at"), age),
+              ver);
+}
+
 int command_versions(const struct options *o, struct error *err) {
     static const char *const heads[] = {"VERSION", "BUILD", "ACTIVE", "CREATED", "ID"};
     cleanup_free char *id = NULL;
@@ -156,21 +152,7 @@ int command_versions(const struct options *o, struct error *err) {
     const struct json *list = NULL;
     if (function_find(o, o->args[0], &id, err) < 0 || fetch_versions(id, &reply, &list, err) < 0)
         return -1;
-    if (o->json)
-        return print_json(list);
-    struct table t;
-    table_init(&t, heads, ARRAY_LEN(heads));
-    for (size_t i = 0; i < json_count(list); i++) {
-        const struct json *v = json_item(list, i);
-        char number[24], age[16];
-        snprintf(number, sizeof number, "v%lld", (long long)number_of(v));
-        cleanup_free char *build = str_dup(text_of(v, "build_status"));
-        cleanup_free char *ver = str_dup(text_of(v, "id"));
-        table_row(&t, number, build, active(v) ? "yes" : "",
-                  table_age(text_of(v, "created_at"), age), ver);
-    }
-    table_print(&t);
-    return 0;
+    return table_of(o, list, heads, ARRAY_LEN(heads), NULL, version_row);
 }
 
 static int version_find(const char *id, const char *word, char **ret, struct error *err) {

@@ -5,16 +5,6 @@
 #include <math.h>
 #include <stdio.h>
 
-/* The member REQUEST of what the server says at the function's /REQUEST: *RET_LIST stands in *RET.
- */
-static int fetch(const char *id, const char *request, const char *query, struct json **ret,
-                 const struct json **ret_list, struct error *err) {
-    cleanup_free char *path = x_asprintf("/%s/%s%s", id, request, query);
-    if (client_call("GET", path, NULL, ret, err) < 0)
-        return -1;
-    return json_get_array(*ret, request, JSON_REQUIRED, ret_list, err);
-}
-
 /* ---- metrics ---- */
 
 /* Three digits after the point, where they say something. */
@@ -50,27 +40,15 @@ static void show_metric(const struct json *all, struct str name, const struct js
     printf("%-16.*s %s%s\n", STR_ARG(name), buf_cstr(&text), ms ? " (ms)" : "");
 }
 
-static int window(const struct options *o, struct buf *out, struct error *err) {
-    char time[RFC3339_MAX];
-    if (o->since) {
-        if (option_time(o->since, "since", time, err) < 0)
-            return -1;
-        buf_printf(out, "?start=%s", time);
-    }
-    if (o->until) {
-        if (option_time(o->until, "until", time, err) < 0)
-            return -1;
-        buf_printf(out, "%send=%s", out->len ? "&" : "?", time);
-    }
-    return 0;
-}
-
 int command_metrics(const struct options *o, struct error *err) {
     cleanup_free char *id = NULL;
     cleanup_buf struct buf query = BUF_INIT(KIB);
     cleanup_json struct json *reply = NULL;
-    if (window(o, &query, err) < 0 || function_find(o, o->args[0], &id, err) < 0)
+    if (option_window(o, "start", "end", &query, err) < 0 ||
+        function_find(o, o->args[0], &id, err) < 0)
         return -1;
+    if (query.len)
+        query.p[0] = '?';
     cleanup_free char *path = x_asprintf("/%s/metrics%s", id, buf_cstr(&query));
     if (client_call("GET", path, NULL, &reply, err) < 0)
         return -1;
@@ -86,34 +64,30 @@ int command_metrics(const struct options *o, struct error *err) {
 
 /* ---- events ---- */
 
+static void event_row(struct table *t, const struct json *e) {
+    const struct json *more = NULL;
+    struct error ignored;
+    char age[16];
+    (void)json_get_object(e, "metadata", JSON_NULLABLE, &more, &ignored);
+    cleanup_free char *type = str_dup(member_str(e, "type", "-"));
+    cleanup_free char *what = str_dup(member_str(e, "description", "-"));
+    cleanup_free char *by = str_dup(more ? member_str(more, "by", "-") : STR("-"));
+    cleanup_free char *ident = str_dup(member_str(e, "id", "-"));
+    table_row(t, table_age(member_str(e, "created_at", ""), age), type, what, by, ident);
+}
+
 int command_events(const struct options *o, struct error *err) {
     static const char *const heads[] = {"AGE", "TYPE", "WHAT", "BY", "ID"};
-    cleanup_free char *id = NULL, *query = NULL;
+    cleanup_free char *id = NULL;
     cleanup_json struct json *reply = NULL;
-    const struct json *list = NULL, *more = NULL;
-    struct error ignored;
+    const struct json *list = NULL;
     if (option_limit(o->limit, err) < 0 || function_find(o, o->args[0], &id, err) < 0)
         return -1;
-    query = o->limit ? x_asprintf("?limit=%s", o->limit) : x_strdup("");
-    if (fetch(id, "events", query, &reply, &list, err) < 0)
+    cleanup_free char *path =
+        x_asprintf("/%s/events%s%s", id, o->limit ? "?limit=" : "", o->limit ? o->limit : "");
+    if (client_list(path, "events", &reply, &list, err) < 0)
         return -1;
-    if (o->json)
-        return print_json(list);
-    struct table t;
-    table_init(&t, heads, ARRAY_LEN(heads));
-    for (size_t i = 0; i < json_count(list); i++) {
-        const struct json *e = json_item(list, i);
-        char age[16];
-        more = NULL;
-        (void)json_get_object(e, "metadata", JSON_NULLABLE, &more, &ignored);
-        cleanup_free char *type = str_dup(member_str(e, "type", "-"));
-        cleanup_free char *what = str_dup(member_str(e, "description", "-"));
-        cleanup_free char *by = str_dup(more ? member_str(more, "by", "-") : STR("-"));
-        cleanup_free char *ident = str_dup(member_str(e, "id", "-"));
-        table_row(&t, table_age(member_str(e, "created_at", ""), age), type, what, by, ident);
-    }
-    table_print(&t);
-    return 0;
+    return table_of(o, list, heads, ARRAY_LEN(heads), NULL, event_row);
 }
 
 /* ---- triggers ---- */
@@ -131,35 +105,29 @@ static char *what_of(const struct json *trigger) {
     return x_asprintf("%.*s %.*s", STR_ARG(method), STR_ARG(path));
 }
 
+static void trigger_row(struct table *t, const struct json *v) {
+    struct error ignored;
+    char age[16];
+    bool enabled = false;
+    (void)json_get_bool(v, "enabled", JSON_NULLABLE, &enabled, &ignored);
+    cleanup_free char *name = str_dup(member_str(v, "name", "-"));
+    cleanup_free char *type = str_dup(member_str(v, "type", "-"));
+    cleanup_free char *what = what_of(v);
+    cleanup_free char *ident = str_dup(member_str(v, "id", "-"));
+    table_row(t, name, type, what, enabled ? "yes" : "no",
+              table_age(member_str(v, "updated_at", ""), age), ident);
+}
+
 int command_triggers(const struct options *o, struct error *err) {
     static const char *const heads[] = {"NAME", "TYPE", "WHEN", "ENABLED", "UPDATED", "ID"};
     cleanup_free char *id = NULL;
     cleanup_json struct json *reply = NULL;
     const struct json *list = NULL;
-    struct error ignored;
-    if (function_find(o, o->args[0], &id, err) < 0 ||
-        fetch(id, "triggers", "", &reply, &list, err) < 0)
+    if (function_find(o, o->args[0], &id, err) < 0)
         return -1;
-    if (o->json)
-        return print_json(list);
-    if (json_count(list) == 0) {
-        puts("no triggers: `kiln deploy` makes them with --http and --cron");
-        return 0;
-    }
-    struct table t;
-    table_init(&t, heads, ARRAY_LEN(heads));
-    for (size_t i = 0; i < json_count(list); i++) {
-        const struct json *v = json_item(list, i);
-        char age[16];
-        bool enabled = false;
-        (void)json_get_bool(v, "enabled", JSON_NULLABLE, &enabled, &ignored);
-        cleanup_free char *name = str_dup(member_str(v, "name", "-"));
-        cleanup_free char *type = str_dup(member_str(v, "type", "-"));
-        cleanup_free char *what = what_of(v);
-        cleanup_free char *ident = str_dup(member_str(v, "id", "-"));
-        table_row(&t, name, type, what, enabled ? "yes" : "no",
-                  table_age(member_str(v, "updated_at", ""), age), ident);
-    }
-    table_print(&t);
-    return 0;
+    cleanup_free char *path = x_asprintf("/%s/triggers", id);
+    if (client_list(path, "triggers", &reply, &list, err) < 0)
+        return -1;
+    return table_of(o, list, heads, ARRAY_LEN(heads),
+                    "no triggers: `kiln deploy` makes them with --http and --cron", trigger_row);
 }

@@ -87,20 +87,27 @@ int option_limit(const char *text, struct error *err) {
     return 0;
 }
 
-static int query(const struct options *o, struct buf *out, struct error *err) {
+static int put_time(const char *text, const char *option, const char *name, struct buf *out,
+                    struct error *err) {
     char time[RFC3339_MAX];
-    if (option_limit(o->limit, err) < 0)
+    if (!text)
+        return 0;
+    if (option_time(text, option, time, err) < 0)
         return -1;
-    if (o->since) {
-        if (option_time(o->since, "since", time, err) < 0)
-            return -1;
-        buf_printf(out, "&since=%s", time);
-    }
-    if (o->until) {
-        if (option_time(o->until, "until", time, err) < 0)
-            return -1;
-        buf_printf(out, "&until=%s", time);
-    }
+    buf_printf(out, "&%s=%s", name, time);
+    return 0;
+}
+
+int option_window(const struct options *o, const char *since, const char *until, struct buf *out,
+                  struct error *err) {
+    if (put_time(o->since, "since", since, out, err) < 0)
+        return -1;
+    return put_time(o->until, "until", until, out, err);
+}
+
+static int query(const struct options *o, struct buf *out, struct error *err) {
+    if (option_limit(o->limit, err) < 0 || option_window(o, "since", "until", out, err) < 0)
+        return -1;
     if (o->limit)
         buf_printf(out, "&limit=%s", o->limit);
     if (o->previous)
@@ -111,8 +118,7 @@ static int query(const struct options *o, struct buf *out, struct error *err) {
 static int show_stored(const char *path, struct error *err) {
     cleanup_json struct json *reply = NULL;
     const struct json *lines = NULL;
-    if (client_call("GET", path, NULL, &reply, err) < 0 ||
-        json_get_array(reply, "logs", JSON_REQUIRED, &lines, err) < 0)
+    if (client_list(path, "logs", &reply, &lines, err) < 0)
         return -1;
     if (as_json)
         return print_json(lines);

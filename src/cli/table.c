@@ -4,10 +4,6 @@
 #include <stdarg.h>
 #include <stdio.h>
 
-void table_init(struct table *t, const char *const *heads, size_t n_columns) {
-    *t = (struct table){.heads = heads, .n_columns = n_columns};
-}
-
 void table_row(struct table *t, ...) {
     t->cells = x_realloc(t->cells, (t->n_rows + 1) * t->n_columns * sizeof *t->cells);
     va_list ap;
@@ -34,7 +30,8 @@ static void print_cell(const char *s, int width, bool last) {
         printf("%*s", width - width_of(s) + 2, "");
 }
 
-void table_print(struct table *t) {
+/* And frees. */
+static void table_print(struct table *t) {
     int width[TABLE_COLUMNS];
     for (size_t c = 0; c < t->n_columns; c++) {
         width[c] = width_of(t->heads[c]);
@@ -55,6 +52,22 @@ void table_print(struct table *t) {
         putchar('\n');
     }
     free(t->cells);
+}
+
+int table_of(const struct options *o, const struct json *list, const char *const *heads,
+             size_t n_columns, const char *nothing,
+             void (*row)(struct table *t, const struct json *item)) {
+    struct table t = {.heads = heads, .n_columns = n_columns};
+    if (o->json)
+        return print_json(list);
+    if (nothing && json_count(list) == 0) {
+        puts(nothing);
+        return 0;
+    }
+    for (size_t i = 0; i < json_count(list); i++)
+        row(&t, json_item(list, i));
+    table_print(&t);
+    return 0;
 }
 
 const char *table_age(struct str rfc3339, char out[16]) {

@@ -9,8 +9,7 @@ static char *trigger_id(const char *id, const char *name, struct error *err) {
     cleanup_free char *path = x_asprintf("/%s/triggers", id);
     cleanup_json struct json *reply = NULL;
     const struct json *list = NULL;
-    if (client_call("GET", path, NULL, &reply, err) < 0 ||
-        json_get_array(reply, "triggers", JSON_REQUIRED, &list, err) < 0)
+    if (client_list(path, "triggers", &reply, &list, err) < 0)
         return NULL;
     for (size_t i = 0; i < json_count(list); i++)
         if (str_is(member_str(json_item(list, i), "name", ""), name))
