@@ -30,7 +30,8 @@ def registry():
 
 @pytest.fixture(scope="module")
 def image(made, registry):
-    """image("echo"): a reference to the test program told to do that; image("echo", version=2)."""
+    """image("echo"): a reference to the test program told to do that; image("echo", version=2);
+    image("echo", "x", own): in another registry."""
     done = {}
 
     def make(mode, version=1, to=None):
@@ -203,11 +204,9 @@ def test_another_image_serves_when_it_is_there(iron, image):
         "/x"]
 
 
-def test_a_registry_that_is_down(iron, made):
+def test_a_registry_that_is_down(iron, image):
     with reg.Registry() as own:
-        layout = reg.image(made, "down", {"/program": reg.compiled(reg.PROGRAM)},
-                           entrypoint=["/program"], cmd=["echo"])
-        ref = own.push(layout, "iron/down:1")
+        ref = image("echo", "down", own)
         own.stop()
         assert iron.route("/x", image=ref, headers={"X-Team": ["blue"]})["image"] == ref
         for _ in range(2):  # while it is built, and after
@@ -221,12 +220,10 @@ def test_a_registry_that_is_down(iron, made):
         assert iron.server.request("POST", "/r/app/x", b"back").body == b"back"
 
 
-def test_a_registry_that_comes_later(iron, made):
+def test_a_registry_that_comes_later(iron, image):
     """Nobody has to ask for the pull again: who calls, does."""
     with reg.Registry() as own:
-        layout = reg.image(made, "later", {"/program": reg.compiled(reg.PROGRAM)},
-                           entrypoint=["/program"], cmd=["echo"])
-        ref = own.push(layout, "iron/later:1")
+        ref = image("echo", "later", own)
         own.stop()
         iron.route("/x", image=ref)
         assert iron("POST", "/r/app/x").status == 500
