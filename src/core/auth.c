@@ -23,14 +23,13 @@ static void add_token(void *arg, const struct token_row *t) {
     auth->tokens[auth->n++] = *t;
 }
 
-static int read_tokens(struct core *c, void *arg, struct error *err) {
-    (void)arg;
-    return store_token_each(c->store, add_token, &c->auth, err);
+static int read_tokens(struct store *s, void *arg, struct error *err) {
+    return store_token_each(s, add_token, arg, err);
 }
 
 int auth_load(struct core *c, struct error *err) {
     c->auth.n = 0;
-    return ask_and_wait(c, STORE_STATE, read_tokens, NULL, err);
+    return store_wait(c->store, STORE_STATE, read_tokens, &c->auth, err);
 }
 
 static int refuse(struct error *err, const char *why) {
@@ -143,8 +142,8 @@ static int write_file(const char *path, const char *token, struct error *err) {
     return r < 0 ? error_errno(err, r, path) : 0;
 }
 
-static int put_token(struct core *c, void *arg, struct error *err) {
-    return store_token_put(c->store, arg, err);
+static int put_token(struct store *s, void *arg, struct error *err) {
+    return store_token_put(s, arg, err);
 }
 
 static const struct token_row *stored_admin(const struct core *c) {
@@ -161,7 +160,7 @@ static int keep_token(struct core *c, const char *token, struct error *err) {
     const struct token_row *have = stored_admin(c);
     if (have && CRYPTO_memcmp(have->hash, row.hash, sizeof row.hash) == 0)
         return 0;
-    if (ask_and_wait(c, STORE_STATE, put_token, &row, err) < 0)
+    if (store_wait(c->store, STORE_STATE, put_token, &row, err) < 0)
         return -1;
     return auth_load(c, err);
 }

@@ -97,17 +97,17 @@ static void load_project(void *arg, struct project *p) {
     places_put_project(&c->places, p);
 }
 
-static int load(struct core *c, void *arg, struct error *err) {
-    (void)arg;
-    if (store_workspace_each(c->store, load_workspace, c, err) < 0 ||
-        store_project_each(c->store, load_project, c, err) < 0 || jobs_init(c, c->store, err) < 0 ||
-        store_function_each(c->store, load_function, c, err) < 0 ||
-        store_trigger_each(c->store, load_trigger, c, err) < 0)
+static int load(struct store *s, void *arg, struct error *err) {
+    struct core *c = arg;
+    if (store_workspace_each(s, load_workspace, c, err) < 0 ||
+        store_project_each(s, load_project, c, err) < 0 || jobs_init(c, s, err) < 0 ||
+        store_function_each(s, load_function, c, err) < 0 ||
+        store_trigger_each(s, load_trigger, c, err) < 0)
         return -1;
     for (size_t i = 0; i < c->registry.n; i++)
-        if (store_version_each(c->store, c->registry.v[i]->no, load_unbuilt, c, err) < 0)
+        if (store_version_each(s, c->registry.v[i]->no, load_unbuilt, c, err) < 0)
             return -1;
-    return store_async_recover(c->store, load_pending, c, err);
+    return store_async_recover(s, load_pending, c, err);
 }
 
 static void loop_init(struct core *c, size_t i) {
@@ -155,7 +155,7 @@ int core_new(const struct core_config *config, struct store *store, struct loop 
     schedules_init(&c->schedules);
     for (size_t i = 0; i < n_loops; i++)
         loop_init(c, i);
-    if (ask_and_wait(c, STORE_STATE, load, NULL, err) < 0 || auth_load(c, err) < 0 ||
+    if (store_wait(store, STORE_STATE, load, c, err) < 0 || auth_load(c, err) < 0 ||
         make_engine(c, err) < 0) {
         core_free(c);
         return -1;

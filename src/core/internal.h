@@ -210,10 +210,6 @@ struct ask {
 };
 void ask_start(struct ask *a);         /* reads at once */
 void ask_after_history(struct ask *a); /* reads after every loop has handed over its history */
-/* Runs READ on the store thread and waits: only before the loops run. */
-int ask_and_wait(struct core *c, enum store_db db,
-                 int (*read)(struct core *c, void *arg, struct error *err), void *arg,
-                 struct error *err);
 
 /* ---- build.c, build_wait.c ---- */
 struct build {

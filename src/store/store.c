@@ -5,6 +5,7 @@
 #include "store/sqlite.h"
 #include <errno.h>
 #include <pthread.h>
+#include <semaphore.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <time.h>
@@ -222,6 +223,42 @@ void store_close(struct store *s) {
     pthread_cond_signal(&s->wake);
     pthread_join(s->thread, NULL);
     store_free(s);
+}
+
+/* ---- waiting ---- */
+struct wait {
+    struct store_job job;
+    int (*run)(struct store *s, void *arg, struct error *err);
+    void *arg;
+    struct error *err;
+    int result;
+    sem_t over;
+};
+
+static int wait_run(struct store_job *job, struct store *s, struct error *err) {
+    struct wait *w = container_of(job, struct wait, job);
+    return w->run(s, w->arg, err);
+}
+
+static void wait_done(struct store_job *job, const struct error *err) {
+    struct wait *w = container_of(job, struct wait, job);
+    w->result = err ? -1 : 0;
+    if (err && w->err)
+        *w->err = *err;
+    (void)sem_post(&w->over);
+}
+
+int store_wait(struct store *s, enum store_db db,
+               int (*run)(struct store *s, void *arg, struct error *err), void *arg,
+               struct error *err) {
+    struct wait w = {
+        .job = {.db = db, .run = wait_run, .done = wait_done}, .run = run, .arg = arg, .err = err};
+    (void)sem_init(&w.over, 0, 0);
+    store_submit(s, &w.job);
+    while (sem_wait(&w.over) < 0)
+        ;
+    (void)sem_destroy(&w.over);
+    return w.result;
 }
 
 void store_stats(struct store *s, struct store_stats *ret) {

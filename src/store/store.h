@@ -49,6 +49,11 @@ void store_close(struct store *s);
 /* From any thread; jobs of one thread run in order. Jobs without a transaction need (pure reads)
  * use the same way. The queue is bounded by its callers: each keeps few jobs in flight. */
 void store_submit(struct store *s, struct store_job *job);
+/* Runs RUN in a job of its own and waits for its commit: for worker threads, and before the loops
+ * run; never on a loop. 0, or -1 with *ERR (which may be NULL), as RUN or the commit says. */
+int store_wait(struct store *s, enum store_db db,
+               int (*run)(struct store *s, void *arg, struct error *err), void *arg,
+               struct error *err);
 
 struct store_stats {
     uint64_t commits, jobs, commit_ns_total;

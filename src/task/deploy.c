@@ -159,7 +159,7 @@ static void deploy_run(struct work *work) {
     t->attempts = 1;
     t->created_us = t->updated_us = clock_real_us();
     t->progress = x_strdup("Deploying");
-    d->failed = task_store_wait(d->job->tasks, insert, t, &d->error) < 0;
+    d->failed = store_wait(d->job->tasks->config.store, STORE_STATE, insert, t, &d->error) < 0;
     if (d->failed)
         return;
     d->failed = deploy(d, &d->error) < 0;

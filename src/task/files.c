@@ -1,12 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Folders and files of tasks, and waiting for the store: for worker threads. */
+/* Folders and files of tasks: for worker threads. */
 
 #include "task/internal.h"
 
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <semaphore.h>
 #include <stdio.h>
 #include <sys/stat.h>
 
@@ -93,41 +92,4 @@ int task_read_file(const char *path, size_t max, struct buf *out, struct error *
             return 0;
         out->len += (size_t)n;
     }
-}
-
-/* ---- the store ---- */
-struct wait {
-    struct store_job job;
-    int (*run)(struct store *s, void *arg, struct error *err);
-    void *arg;
-    struct error *err;
-    int result;
-    sem_t over;
-};
-
-static int wait_run(struct store_job *job, struct store *s, struct error *err) {
-    struct wait *w = container_of(job, struct wait, job);
-    return w->run(s, w->arg, err);
-}
-
-static void wait_done(struct store_job *job, const struct error *err) {
-    struct wait *w = container_of(job, struct wait, job);
-    w->result = err ? -1 : 0;
-    if (err && w->err)
-        *w->err = *err;
-    (void)sem_post(&w->over);
-}
-
-int task_store_wait(struct builder *t, int (*run)(struct store *s, void *arg, struct error *err),
-                    void *arg, struct error *err) {
-    struct wait w = {.job = {.db = STORE_STATE, .run = wait_run, .done = wait_done},
-                     .run = run,
-                     .arg = arg,
-                     .err = err};
-    (void)sem_init(&w.over, 0, 0);
-    store_submit(t->config.store, &w.job);
-    while (sem_wait(&w.over) < 0)
-        ;
-    (void)sem_destroy(&w.over);
-    return w.result;
 }

@@ -56,9 +56,6 @@ void job_log_line(struct job *j, struct str line);
 /* The upload, where S3 is configured: task.file_path is its address then. */
 int job_source_to_s3(struct job *j, struct str file, struct error *err);
 int job_push(struct job *j, struct error *err); /* push.c */
-/* Runs RUN in a job of the store, waits. */
-int task_store_wait(struct builder *t, int (*run)(struct store *s, void *arg, struct error *err),
-                    void *arg, struct error *err);
 /* DATA/artifacts/<id>[/<name>]; free(). */
 char *task_path(const struct builder *t, const char *id, const char *name);
 /* Where the same lies in S3, in the place of workspace WS. The caller's. */

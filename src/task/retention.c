@@ -84,7 +84,7 @@ static void sweep(struct trimming *k) {
             fstatat(dirfd(dir), e->d_name, &st, AT_SYMLINK_NOFOLLOW) < 0 ||
             st.st_mtime > time(NULL) - TASKS_ORPHAN_S)
             continue;
-        if (task_store_wait(t, look, &known, &err) == 0 && !known.there)
+        if (store_wait(t->config.store, STORE_STATE, look, &known, &err) == 0 && !known.there)
             task_remove_folder(t, e->d_name);
     }
     (void)closedir(dir);
@@ -95,7 +95,7 @@ static void trim_run(struct work *work) {
     struct error err;
     do {
         k->n_gone = 0;
-        if (task_store_wait(k->tasks, trim, k, &err) < 0) {
+        if (store_wait(k->tasks->config.store, STORE_STATE, trim, k, &err) < 0) {
             log_warn("old tasks not removed", LOG_STR("error", err.text));
             return;
         }

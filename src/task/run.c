@@ -33,7 +33,7 @@ int job_save(struct job *j) {
     if (line)
         log = str_n(line + 1, (size_t)(log.p + log.len - line - 1));
     j->task.log = str_dup(log);
-    if (task_store_wait(j->tasks, save, &j->task, &err) == 0)
+    if (store_wait(j->tasks->config.store, STORE_STATE, save, &j->task, &err) == 0)
         return 0;
     if (err.code != ERR_NOT_FOUND) /* its workspace was deleted meanwhile */
         log_error("task not stored", LOG_STR("task", j->task.id), LOG_STR("error", err.text));

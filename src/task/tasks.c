@@ -374,7 +374,7 @@ int builder_new(const struct builder_config *config, struct builder **ret, struc
     if (mkdir(t->artifacts, 0700) < 0 && errno != EEXIST)
         r = error_errno(err, -errno, "the folder artifacts could not be made");
     if (r == 0)
-        r = task_store_wait(t, read_open, t, err);
+        r = store_wait(t->config.store, STORE_STATE, read_open, t, err);
     if (r < 0)
         builder_free(t);
     else

@@ -6,7 +6,6 @@
 
 #include "store_world.h"
 #include <cmocka.h>
-#include <semaphore.h>
 #include <stdio.h>
 #include <unistd.h>
 
@@ -51,38 +50,12 @@ int store_teardown(void **state) {
 }
 
 /* ---- a job that the test waits for ---- */
-struct step {
-    struct store_job job;
-    body *run;
-    void *arg;
-    sem_t done;
-    struct error err;
-    int rc;
-};
-
-static int step_run(struct store_job *job, struct store *s, struct error *err) {
-    struct step *t = container_of(job, struct step, job);
-    return t->run(s, t->arg, err);
-}
-
-static void step_done(struct store_job *job, const struct error *err) {
-    struct step *t = container_of(job, struct step, job);
-    t->rc = err ? -1 : 0;
-    if (err)
-        t->err = *err;
-    sem_post(&t->done);
-}
-
 int try_on(struct store *s, enum store_db db, body *run, void *arg, struct error *err) {
-    struct step t = {.job = {.db = db, .run = step_run, .done = step_done}, .run = run, .arg = arg};
-    sem_init(&t.done, 0, 0);
-    store_submit(s, &t.job);
-    while (sem_wait(&t.done) != 0)
-        ;
-    sem_destroy(&t.done);
+    struct error why = {0};
+    int rc = store_wait(s, db, run, arg, &why);
     if (err)
-        *err = t.err;
-    return t.rc;
+        *err = why;
+    return rc;
 }
 
 void on(struct store *s, enum store_db db, body *run, void *arg) {
